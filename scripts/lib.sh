@@ -1,0 +1,190 @@
+# shellcheck shell=bash
+# Functions shared by the scripts of this directory. Source it, do not run it.
+# Convention: progress goes to stderr; stdout carries the result (a path) and nothing else.
+
+set -euo pipefail
+export LC_ALL=C
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/page-hinting
+JOBS=${JOBS:-$(nproc)}
+# s390x tool chain; kbuild appends gcc, ld, ...
+CROSS=${CROSS_COMPILE:-s390x-linux-gnu-}
+export TOP CACHE JOBS CROSS
+
+say() { printf '%s\n' "$*" >&2; }
+die() { printf '%s: error: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+# need COMMAND...: stop with one message that names everything missing.
+need() {
+	local c missing=()
+	for c; do command -v "$c" >/dev/null || missing+=("$c"); done
+	((${#missing[@]} == 0)) || die "missing: ${missing[*]} (try: scripts/deps.sh)"
+}
+
+# quietly LOG COMMAND...: output to LOG; on failure show the end of it.
+quietly() {
+	local log=$1
+	shift
+	"$@" >"$log" 2>&1 && return
+	tail -n 30 "$log" >&2
+	die "failed: $* (log: $log)"
+}
+
+# The first 16 digits of a SHA-256 are plenty for a cache key.
+hash_stdin() { sha256sum | cut -c1-16; }
+
+# hash_files FILE...: hash of the contents, in the order given (no names, so a moved checkout hits).
+hash_files() {
+	(($# == 0)) && { echo none; return; }
+	sha256sum -- "$@" | cut -d' ' -f1 | hash_stdin
+}
+
+# with_lock NAME COMMAND...: one process at a time fills a cache entry.
+with_lock() {
+	local name=$1 fd rc=0
+	shift
+	mkdir -p "$CACHE/locks"
+	exec {fd}>"$CACHE/locks/$name"
+	flock -n "$fd" || { say "waiting for another process that makes $name"; flock "$fd"; }
+	"$@" {fd}>&- || rc=$?
+	exec {fd}>&-
+	return "$rc"
+}
+
+# cached DIR FUNCTION ARG...: FUNCTION fills "$DIR.new", which becomes DIR when it succeeded.
+# A half-filled directory is therefore never taken for a result.
+cached() {
+	local dir=$1
+	shift
+	[[ -d $dir ]] || with_lock "${dir##*/}" fill_cache "$dir" "$@"
+	touch -- "$dir"		# so that clean-cache can go by age
+	printf '%s\n' "$dir"
+}
+
+fill_cache() {
+	local dir=$1 fn=$2
+	shift 2
+	[[ -d $dir ]] && return		# the process we waited for has made it
+	rm -rf -- "$dir.new"
+	mkdir -p -- "$dir.new"
+	# A subshell with errexit of its own: "||" and "if" in callers must not switch it off.
+	(set -e; "$fn" "$dir.new" "$@") >&2
+	mv -- "$dir.new" "$dir"
+}
+
+# series NAME: the patches of patches/NAME in order, one path a line.
+series() { find "$TOP/patches/$1" -maxdepth 1 -name '[0-9]*.patch' ! -name '0000-*' 2>/dev/null | sort; }
+
+# series_hash NAME: "none" without patches.
+series_hash() {
+	local p
+	mapfile -t p < <(series "$1")
+	hash_files "${p[@]}"
+}
+
+# apply_series NAME DIR: every patch, in order, without fuzz; git apply knows none.
+# (The ceiling keeps git from taking an enclosing repository's work tree for its own.)
+apply_series() {
+	local p
+	while read -r p; do
+		(cd "$2" && GIT_CEILING_DIRECTORIES=$(dirname "$PWD") git apply --whitespace=nowarn "$p") ||
+			die "${p#"$TOP"/} does not apply to $2"
+	done < <(series "$1")
+}
+
+# --- apt ------------------------------------------------------------------------------------
+# Some sources come from suites that the machine does not have in its configuration: Debian 13's
+# source packages, and Debian 12's backports. A private configuration, made from the
+# addresses the machine uses already, reaches them; nothing under /etc changes.
+
+apt_dir=$CACHE/apt
+apt_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+apt_private() {
+	local cmd=$1
+	shift
+	"$cmd" -q -o Dir::Etc::SourceList="$apt_dir/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+		-o Dir::State::Lists="$apt_dir/lists" -o Dir::Cache="$apt_dir/cache" \
+		-o APT::Sandbox::User="$(id -un)" -o Acquire::Languages=none "$@"
+}
+
+# The machine's own suites, as "address suite" lines.
+apt_suites() {
+	# shellcheck disable=SC2016	# apt's own $(...)
+	apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+		sed -n 's/ main$//p' | sort -u
+}
+
+apt_write_sources() {
+	local uri suite
+	while read -r uri suite; do
+		case $suite in
+		bookworm*|trixie*)
+			echo "deb-src [signed-by=$apt_keyring] $uri ${suite/#bookworm/trixie} main" ;;
+		esac
+		[[ $suite != bookworm ]] || echo "deb [signed-by=$apt_keyring] $uri bookworm-backports main"
+	done < <(apt_suites) | sort -u
+}
+
+# Fetch the lists, at most twice a day. Offline, older lists will do.
+apt_private_update() {
+	need apt-get
+	[[ -f $apt_keyring ]] || die "missing: $apt_keyring (package debian-archive-keyring)"
+	mkdir -p "$apt_dir/lists/partial" "$apt_dir/cache/archives/partial"
+	apt_write_sources >"$apt_dir/sources.new"
+	[[ -s $apt_dir/sources.new ]] ||
+		die "found no Debian 12 or 13 among the machine's apt sources (see 'apt-get indextargets')"
+	if cmp -s "$apt_dir/sources.new" "$apt_dir/sources.list" &&
+	   [[ -n $(find "$apt_dir/updated" -mmin -720 2>/dev/null) ]]; then
+		return
+	fi
+	mv "$apt_dir/sources.new" "$apt_dir/sources.list"
+	say "reading package lists (private apt configuration in $apt_dir)"
+	if apt_private apt-get update >"$apt_dir/update.log" 2>&1; then
+		touch "$apt_dir/updated"
+	else
+		say "some lists could not be read, going on with what is there (see $apt_dir/update.log)"
+	fi
+}
+
+# apt_source_version PACKAGE REGEX: newest version that matches.
+apt_source_version() {
+	local v best=
+	while read -r v; do
+		[[ $v =~ $2 ]] || continue
+		[[ -n $best ]] && dpkg --compare-versions "$v" le "$best" || best=$v
+	done < <(apt_private apt-cache showsrc --only-source "$1" 2>/dev/null | sed -n 's/^Version: //p')
+	[[ -n $best ]] && echo "$best"
+}
+
+# apt_orig PACKAGE REGEX: path of the newest matching version's orig tarball, downloaded when needed.
+# apt checks it against the hashes of the signed lists.
+apt_orig() {
+	local pkg=$1 version dir=$CACHE/downloads/$1 tar=
+	mkdir -p "$dir"
+	apt_private_update
+	if version=$(apt_source_version "$pkg" "$2"); then
+		tar=$dir/${pkg}_${version#*:}
+		tar=$(compgen -G "${tar%-*}.orig.tar.*" | grep -v '\.asc$' | head -n 1) || true
+		if [[ -z $tar ]]; then
+			say "downloading $pkg $version"
+			(cd "$dir" && apt_private apt-get source --download-only --only-source "$pkg=$version") >&2 ||
+				say "download failed"
+		fi
+	fi
+	# Offline, or just downloaded: the newest there is.
+	[[ -n $tar ]] || tar=$(find "$dir" -name '*.orig.tar.*z' 2>/dev/null | sort -V | tail -n 1)
+	[[ -n $tar ]] || die "no source package $pkg with a version like $2 within reach"
+	echo "$tar"
+}
+
+# unpacked KIND TARBALL: directory of the unpacked tarball, in the cache by content.
+unpacked() {
+	[[ -f $2 ]] || die "no such file: $2"
+	cached "$CACHE/src/$1-$(hash_files "$2")" unpack "$2"
+}
+unpack() {
+	say "unpacking ${2##*/}"
+	tar -C "$1" --strip-components=1 -xf "$2"
+}
