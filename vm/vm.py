@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One guest under QEMU: start it, give it commands, ask its host, judge how it went.
+
+    with Guest(qemu, kernel, initrd, ...) as g:
+        g.wait_ready()
+        status, text = g.sh("grep volatile /proc/vmstat")
+        g.hmp("info registers"), g.qmp("stop"), g.stats()
+        g.poweroff()
+    problems = g.problems()
+
+Everything is bounded: when `timeout` seconds have passed QEMU is killed, and whoever waits for an
+answer gets a VmError. QEMU cannot outlive this process either.
+"""
+
+import ctypes
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+# What a kernel says when something is wrong.
+SPLAT = re.compile(
+    r"WARNING: |\bBUG\b|Oops|Call Trace|Unable to handle|possible (recursive|circular|irq)|"
+    r"inconsistent lock state|suspicious RCU|rcu: INFO|detected stall|blocked for more than|"
+    r"soft lockup|Kernel panic|Bad page|EXT4-fs (error|warning)|I/O error|Out of memory|oom-kill|"
+    r"page allocation failure|general protection|Kernel BUG|list_(add|del) corruption|scheduling while atomic")
+PANIC = re.compile(r"Kernel panic|Attempted to kill init")
+
+PAGE = 4096
+
+
+class VmError(Exception):
+    """The guest or its host did not do what it was told."""
+
+
+def _in_child():
+    """In the QEMU process, before exec: die with the parent, and no transparent huge pages.
+
+    With huge pages the host keeps a page until it has split its neighbourhood, and resident sizes
+    tell nothing. Both settings are for this process alone; the machine's stay as they are.
+    """
+    libc = ctypes.CDLL(None)
+    libc.prctl(1, signal.SIGKILL)       # PR_SET_PDEATHSIG
+    libc.prctl(41, 1, 0, 0, 0)          # PR_SET_THP_DISABLE
+
+
+class Qmp:
+    """QEMU's monitor: one command at a time, from any thread."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.file = sock.makefile("r", encoding="utf-8")
+        self.lock = threading.Lock()
+        self.events = []
+        if "QMP" not in self._read():
+            raise VmError("no greeting from QEMU's monitor")
+        self.cmd("qmp_capabilities")
+
+    def _read(self):
+        line = self.file.readline()
+        if not line:
+            raise VmError("QEMU has gone")
+        return json.loads(line)
+
+    def cmd(self, name, **args):
+        """Run a command, return its answer. Raises VmError with QEMU's reason."""
+        msg = {"execute": name}
+        if args:
+            msg["arguments"] = args
+        with self.lock:
+            try:
+                self.sock.sendall(json.dumps(msg).encode() + b"\n")
+            except OSError as e:
+                raise VmError(f"QEMU has gone: {e}") from e
+            while True:
+                answer = self._read()
+                if "event" in answer:
+                    self.events.append(answer)
+                elif "error" in answer:
+                    raise VmError(f"{name}: {answer['error']['desc']}")
+                else:
+                    return answer["return"]
+
+
+class Guest:
+    """A running guest. Console, commands and their output go to files in `logdir`, named `name`."""
+
+    def __init__(self, qemu, kernel, initrd, *, name="guest", memory=512, cpus=2, disks=(),
+                 append="", options=(), hinting=True, timeout=300, logdir=None, job="agent",
+                 interactive=False, allow=()):
+        self.name = name
+        self.memory = memory << 20
+        self.hinting = hinting
+        self.logdir = logdir or tempfile.mkdtemp(prefix="vm-")
+        self.console_path = os.path.join(self.logdir, name + ".console")
+        self.allow = [re.compile(a) for a in allow]
+        self.errors = []
+        self.final = None               # statistics after the guest has powered down
+        self.tag = 0
+        self.buffer = b""
+        self.started = time.time()
+
+        mine, theirs = zip(*(socket.socketpair() for _ in range(3)))
+        qmp_fd, agent_fd, host_fd = (s.fileno() for s in theirs)
+        if interactive:
+            console = "stdio,mux=off,signal=off,logfile=" + self.console_path
+        else:
+            console = "file,path=" + self.console_path
+        cmd = [qemu, "-M", "s390-ccw-virtio", "-cpu", "max", "-accel", "tcg,thread=multi",
+               "-smp", str(cpus), "-m", str(memory), "-nodefaults", "-display", "none",
+               "-no-shutdown", "-no-reboot", "-kernel", kernel, "-initrd", initrd,
+               "-append", f"quiet loglevel=5 panic=-1 job={job} {append}".replace("  ", " ").strip(),
+               "-chardev", console.replace("stdio,", "stdio,id=con,").replace("file,", "file,id=con,"),
+               "-device", "sclpconsole,chardev=con",
+               "-chardev", f"socket,id=qmp,fd={qmp_fd}", "-mon", "chardev=qmp,mode=control",
+               "-device", "virtio-serial-ccw",
+               "-chardev", f"socket,id=agent,fd={agent_fd}",
+               "-device", "virtserialport,chardev=agent,name=agent",
+               "-chardev", f"socket,id=host,fd={host_fd}",
+               "-device", "virtserialport,chardev=host,name=host"]
+        for disk, path in disks:
+            cmd += ["-drive", f"if=none,id={disk},file={path},format=raw,cache=unsafe",
+                    "-device", f"virtio-blk-ccw,drive={disk},serial={disk}"]
+        for option in options:
+            cmd += ["-global", "s390-storage_attributes-tcg." + option]
+
+        self.stderr = open(os.path.join(self.logdir, name + ".stderr"), "wb")
+        self.log = open(os.path.join(self.logdir, name + ".log"), "wb")
+        self.process = subprocess.Popen(
+            cmd, stdin=None if interactive else subprocess.DEVNULL, stderr=self.stderr,
+            pass_fds=[s.fileno() for s in theirs], preexec_fn=_in_child)
+        for s in theirs:
+            s.close()
+        self.timer = threading.Timer(timeout, self._expire, [timeout])
+        self.timer.daemon = True
+        self.timer.start()
+        self.agent = mine[1]
+        try:
+            self.monitor = Qmp(mine[0])
+        except VmError as e:
+            self.kill()
+            with open(self.stderr.name, errors="replace") as f:
+                raise VmError(f"{e}: {f.read().strip()}") from e
+        threading.Thread(target=self._serve, args=[mine[2]], daemon=True).start()
+
+    # --- life ------------------------------------------------------------------------------
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.kill()
+
+    def _expire(self, timeout):
+        self.errors.append(f"killed after {timeout} seconds")
+        self.process.kill()
+
+    def kill(self):
+        """End QEMU, whatever it does. Harmless when it has ended already."""
+        self.timer.cancel()
+        self.process.kill()
+        self.process.wait()
+
+    def poweroff(self):
+        """Have the guest shut down cleanly, then read its host's final statistics."""
+        self._send("umount /mnt/* 2>/dev/null; sync; poweroff -f")
+        self.wait_down()
+
+    def wait_down(self):
+        while True:
+            status = self.qmp("query-status")["status"]
+            if status in ("shutdown", "guest-panicked"):
+                break
+            if self._panicked():
+                status = "guest-panicked"
+                break
+            time.sleep(0.2)
+        if self.hinting:
+            self.final = self.stats()
+        if status != "shutdown":
+            self.errors.append("the guest has panicked")
+        self.monitor.cmd("quit")
+        self.timer.cancel()
+        if self.process.wait(30):
+            self.errors.append(f"QEMU ended with status {self.process.returncode}")
+
+    def _panicked(self):
+        return PANIC.search(self.console()) is not None
+
+    def console(self):
+        with open(self.console_path, errors="replace") as f:
+            return f.read()
+
+    def splats(self):
+        """Lines of the console that no healthy kernel prints."""
+        return [line.rstrip() for line in self.console().splitlines()
+                if SPLAT.search(line) and not any(a.search(line) for a in self.allow)]
+
+    def problems(self):
+        """Everything that speaks against this guest, one line each; empty when all is well."""
+        found = list(self.errors)
+        splats = self.splats()
+        found += ["console: " + line for line in splats[:5]]
+        if len(splats) > 5:
+            found.append(f"console: and {len(splats) - 5} more lines")
+        if self.hinting and self.final:
+            for key in ("cpu-violations", "dma-violations", "exceptions"):
+                if self.final.get(key):
+                    found.append(f"host counted {self.final[key]} {key}")
+        if self.hinting and not self.final and not found:
+            found.append("no final statistics")
+        return found
+
+    # --- guest -----------------------------------------------------------------------------
+
+    def wait_ready(self):
+        self._read_until(re.compile(rb"(?:^|\n)::ready()\n"))
+        self.boot_seconds = time.time() - self.started
+
+    def _send(self, command):
+        self.tag += 1
+        self.log.write(f"$ {command}\n".encode())
+        try:
+            self.agent.sendall(f"c{self.tag} {command}\n".encode())
+        except OSError as e:
+            raise VmError(f"{self.name}: the guest is not listening") from e
+
+    def _read_until(self, regex, sink=None):
+        """Read the agent's channel until `regex` matches; a `sink` gets the output meanwhile."""
+        self.agent.settimeout(1)
+        while True:
+            m = regex.search(self.buffer)
+            if m:
+                text, self.buffer = self.buffer[:m.start()], self.buffer[m.end():]
+                if sink:
+                    sink(text)
+                return text, m
+            if sink and len(self.buffer) > 65536:
+                sink(self.buffer[:-256])
+                self.buffer = self.buffer[-256:]
+            try:
+                data = self.agent.recv(65536)
+                if not data:
+                    raise VmError(f"{self.name}: " + (self.errors or ["QEMU has gone"])[-1])
+                self.buffer += data
+            except socket.timeout:
+                if self._panicked():
+                    raise VmError(f"{self.name}: the guest has panicked") from None
+            except OSError as e:
+                raise VmError(f"{self.name}: {e}") from e
+
+    def sh(self, command, check=True):
+        """Run a line of shell in the guest: (exit status, output). With `check`, failure raises."""
+        self._send(command)
+        text, m = self._read_until(re.compile(rb"::c%d (\d+)\n" % self.tag))
+        self.log.write(text)
+        self.log.flush()
+        status, text = int(m[1]), text.decode(errors="replace")
+        if check and status:
+            raise VmError(f"{self.name}: '{command}' ended with status {status}: {text.strip()[-300:]}")
+        return status, text
+
+    def out(self, command):
+        return self.sh(command)[1].strip()
+
+    def vmstat(self):
+        return {k: int(v) for k, v in (line.split() for line in self.out("cat /proc/vmstat").splitlines())}
+
+    # --- host ------------------------------------------------------------------------------
+
+    def qmp(self, name, **args):
+        return self.monitor.cmd(name, **args)
+
+    def hmp(self, line):
+        return self.monitor.cmd("human-monitor-command", **{"command-line": line})
+
+    def stats(self):
+        return self.qmp("query-s390-page-hinting")
+
+    def set(self, **args):
+        return self.qmp("s390-page-hinting-set", **{k.replace("_", "-"): v for k, v in args.items()})
+
+    def discard(self, unused=False, volatile=True, **args):
+        return self.qmp("s390-page-hinting-discard", unused=unused, volatile=volatile, **args)["discarded"]
+
+    def resident(self):
+        """Bytes of the guest's memory that the kernel of this machine holds, from smaps.
+
+        Of the mapping that holds guest memory only: the process as a whole grows and shrinks for
+        reasons of its own, such as the buffer of translated code.
+        """
+        if not hasattr(self, "ram"):
+            m = re.search(r"^\s*s390\.ram .*(0x[0-9a-f]+)\s*$", self.hmp("info ramblock"), re.M)
+            if not m:
+                raise VmError("no block s390.ram in 'info ramblock'")
+            self.ram = int(m[1], 16)
+        total = 0
+        inside = False
+        with open(f"/proc/{self.process.pid}/smaps", encoding="ascii", errors="replace") as f:
+            for line in f:
+                m = re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line)
+                if m:
+                    start, end = int(m[1], 16), int(m[2], 16)
+                    inside = start >= self.ram and end <= self.ram + self.memory
+                elif inside and line.startswith("Rss:"):
+                    total += int(line.split()[1]) * 1024
+        return total
+
+    # --- questions from the guest ---------------------------------------------------------------
+
+    def _serve(self, sock):
+        """Answer the programs of the guest that write to /dev/host."""
+        with sock.makefile("rw", encoding="ascii", errors="replace") as channel:
+            try:
+                for line in channel:
+                    try:
+                        answer = ("ok " + self._answer(line.split())).strip()
+                    except (VmError, ValueError, IndexError) as e:
+                        answer = f"error {e}"
+                    channel.write(answer.replace("\n", " ") + "\n")
+                    channel.flush()
+            except OSError:
+                pass                    # QEMU has ended
+
+    def _answer(self, words):
+        verb, args = words[0], words[1:]
+        if verb == "stats":
+            return " ".join(f"{k}={v}" for k, v in flatten(self.stats()).items())
+        if verb == "discard":
+            count = {"count": int(a[6:]) for a in args if a.startswith("count=")}
+            classes = {c: c in args for c in ("unused", "volatile")}
+            if not any(classes.values()):
+                classes["volatile"] = True
+            return f"discarded={self.discard(**classes, **count)}"
+        if verb == "set":
+            pairs = dict(a.split("=", 1) for a in args)
+            self.qmp("s390-page-hinting-set", **{k: int(v) if v.isdigit() else v for k, v in pairs.items()})
+            return ""
+        if verb == "blocks":
+            runs = self.qmp("query-s390-page-hinting-blocks", address=int(args[0], 0),
+                            count=int(args[1]) if len(args) > 1 else 1)
+            return " ".join(f"{r['count']}x{r['usage']}/{r['content']}" for r in runs)
+        raise ValueError(f"unknown word '{verb}'")
+
+
+def flatten(stats):
+    """The host's statistics as one flat dictionary with shell-friendly names."""
+    flat = {}
+    for key, value in stats.items():
+        if key == "blocks":
+            flat.update(value)
+        elif key == "discards":
+            flat.update({"discards-" + k: v for k, v in value.items()})
+        elif key == "essa":
+            flat.update({f"n{i}": n for i, n in enumerate(value)})
+            flat["essa"] = sum(value[1:])       # code 0 only looks
+        else:
+            flat[key] = int(value) if isinstance(value, bool) else value
+    return {k.replace("-", "_"): v for k, v in flat.items()}
+
+
+def run(cmd, **kwargs):
+    """Run a command of this machine, return its output."""
+    return subprocess.run(cmd, check=True, stdout=subprocess.PIPE, text=True, **kwargs).stdout.strip()
+
+
+def built(*cmd):
+    """Path that one of the scripts/ prints; its progress goes to the terminal."""
+    top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    try:
+        return run([os.path.join(top, "scripts", cmd[0]), *cmd[1:]])
+    except subprocess.CalledProcessError as e:
+        raise SystemExit(f"{cmd[0]} failed with status {e.returncode}") from e
