@@ -58,9 +58,12 @@ configure() {
 		# a base kernel does not know the symbol
 		grep -v "^${without:-$}" "${fragments[i]}" >"${f[i]}" || true
 	done
-	quietly "$out/config.log" kmake tinyconfig
-	(cd "$out" && "$src/scripts/kconfig/merge_config.sh" -m -r .config "${f[@]}") >>"$out/config.log" 2>&1
-	quietly "$out/config.log" kmake olddefconfig
+	# allnoconfig, not olddefconfig: what nobody asked for stays out
+	cd "$out"
+	"$src/scripts/kconfig/merge_config.sh" -m -r "$src"/kernel/configs/tiny{-base,}.config "${f[@]}" \
+		>"$out/config.log" 2>&1 || die "merge_config.sh failed, see $out/config.log"
+	mv .config all.config
+	quietly "$out/config.log" kmake KCONFIG_ALLCONFIG="$out/all.config" allnoconfig
 	"$TOP/scripts/check-config.sh" "$out/.config" "${f[@]}"
 }
 

@@ -3,6 +3,7 @@
 # Convention: progress goes to stderr; stdout carries the result (a path) and nothing else.
 
 set -euo pipefail
+shopt -s inherit_errexit	# errexit also inside $(...)
 export LC_ALL=C
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -42,35 +43,33 @@ hash_files() {
 
 # with_lock NAME COMMAND...: one process at a time fills a cache entry.
 with_lock() {
-	local name=$1 fd rc=0
+	local name=$1 fd
 	shift
 	mkdir -p "$CACHE/locks"
 	exec {fd}>"$CACHE/locks/$name"
 	flock -n "$fd" || { say "waiting for another process that makes $name"; flock "$fd"; }
-	"$@" {fd}>&- || rc=$?
+	"$@" {fd}>&-		# no "||" here: it would switch errexit off in COMMAND
 	exec {fd}>&-
-	return "$rc"
 }
 
-# cached DIR FUNCTION ARG...: FUNCTION fills "$DIR.new", which becomes DIR when it succeeded.
-# A half-filled directory is therefore never taken for a result.
+# cached DIR FUNCTION ARG...: print DIR, filled by FUNCTION DIR ARG... unless that was done before.
+# DIR.ok marks success, so a half-filled directory is never taken for a result.
+# Not in "if", "||" or "&&": bash ignores errexit inside those, and half a result would count as one.
 cached() {
 	local dir=$1
-	shift
-	[[ -d $dir ]] || with_lock "${dir##*/}" fill_cache "$dir" "$@"
-	touch -- "$dir"		# so that clean-cache can go by age
+	[[ -e $dir.ok ]] || with_lock "${dir##*/}" fill_cache "$@"
+	touch -- "$dir.ok"		# so that clean-cache can go by age
 	printf '%s\n' "$dir"
 }
 
 fill_cache() {
 	local dir=$1 fn=$2
 	shift 2
-	[[ -d $dir ]] && return		# the process we waited for has made it
-	rm -rf -- "$dir.new"
-	mkdir -p -- "$dir.new"
-	# A subshell with errexit of its own: "||" and "if" in callers must not switch it off.
-	(set -e; "$fn" "$dir.new" "$@") >&2
-	mv -- "$dir.new" "$dir"
+	[[ ! -e $dir.ok ]] || return 0	# the process we waited for has made it
+	rm -rf -- "$dir"
+	mkdir -p -- "$dir"
+	("$fn" "$dir" "$@") >&2
+	touch -- "$dir.ok"
 }
 
 # series NAME: the patches of patches/NAME in order, one path a line.
