@@ -1,0 +1,650 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Page hinting: which pages become volatile, which never do, and what it
+ * costs. Everything is counted, nothing is timed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "page_hinting_util.h"
+
+#define MB	(1024UL * 1024)
+
+static size_t whole_pages(size_t size)
+{
+	return size & ~(ph_page - 1);
+}
+
+/* As much as was asked for, or as fits */
+static size_t file_size(size_t wish, unsigned int percent)
+{
+	size_t fits = ph_meminfo("MemAvailable") / 100 * percent;
+
+	return whole_pages(wish < fits ? wish : fits);
+}
+
+static void need_disk(size_t size)
+{
+	struct statvfs sv;
+
+	ph_check(!statvfs(ph_dir, &sv));
+	if (sv.f_bavail * sv.f_frsize < size + size / 16 + 4 * MB)
+		ph_skip("%lu MB of disk needed", size / MB + 4);
+}
+
+/* One read(2) after the other, one granule of each page is looked at */
+static void read_file(const struct ph_file *f, size_t chunk)
+{
+	int fd = open(f->path, O_RDONLY | O_CLOEXEC);
+	char *buf = ph_alloc(chunk);
+	size_t off, pos, n;
+
+	ph_check(fd >= 0);
+	for (off = 0; off < f->size; off += n) {
+		n = f->size - off < chunk ? f->size - off : chunk;
+		ph_pread(fd, buf, n, off);
+		for (pos = 0; pos < n; pos += ph_page)
+			ph_verify(buf + pos, f->id, off + pos, PH_GRANULE, 1);
+	}
+	munmap(buf, chunk);
+	close(fd);
+}
+
+static void map_file(const struct ph_file *f)
+{
+	char *map = ph_map(f, PROT_READ, MAP_SHARED);
+	size_t off;
+
+	for (off = 0; off < f->size; off += ph_page)
+		ph_verify(map + off, f->id, off, PH_GRANULE, 1);
+	munmap(map, f->size);
+}
+
+static void share(const char *what, unsigned long part, unsigned long whole)
+{
+	ph_say("%s: %lu of %lu (%lu.%02lu %%)", what, part, whole,
+	       part * 100 / whole, part * 10000 / whole % 100);
+}
+
+/* ESSA as the host counts it, where it can be asked */
+struct essa {
+	bool known;
+	unsigned long n[8];
+};
+
+static void essa_start(struct essa *e)
+{
+	e->known = ph_host_essa(e->n);
+}
+
+/*
+ * None made a page volatile, and what else there was is the noise of a few
+ * pages allocated and freed meanwhile, no matter how many were used. (Order
+ * code 0 only looks: the clock visits what others have left volatile.)
+ */
+static void essa_none(const struct essa *e, unsigned long used)
+{
+	unsigned long now[8], sum = 0;
+	int i;
+
+	if (!e->known || !ph_host_essa(now))
+		return;
+	for (i = 1; i < 8; i++)
+		sum += now[i] - e->n[i];
+	ph_value("ESSA, set volatile", now[3] - e->n[3] + now[4] - e->n[4]);
+	ph_value("ESSA, all but get", sum);
+	ph_cmp(now[3] - e->n[3] + now[4] - e->n[4], ==, 0);
+	ph_cmp(sum, <=, used / 20 + 64);
+}
+
+/* The host shall keep everything, or the test makes no sense */
+static void need_idle_host(void)
+{
+	if (ph_host_is("idle"))
+		return;
+	if (!ph_host_has_ctl())
+		ph_skip("needs a host that does not discard");
+	ph_check(ph_host_mode("idle"));
+}
+
+/* --- what becomes volatile ---------------------------------------------- */
+
+static void volatile_on_second_visit(void)
+{
+	struct ph_file f = ph_create("f", 1, file_size(16 * MB, 25), 1);
+	unsigned long pages = f.size / ph_page, n;
+	struct ph_counters before;
+
+	ph_drain();
+	ph_get_counters(&before);
+	ph_pass(1);
+	ph_value("armed by the first visit", ph_since(&before, PH_ARMED));
+	n = ph_since(&before, PH_VOLATILE);
+	share("volatile after the first visit", n, pages);
+	ph_cmp(n, ==, 0);
+	ph_pass(1);
+	n = ph_since(&before, PH_VOLATILE);
+	share("volatile after the second visit", n, pages);
+	ph_cmp(n, >=, pages * 95 / 100);
+	ph_remove(&f);
+}
+
+static void read_n_times(unsigned int times)
+{
+	struct ph_file f = ph_create("f", 2, file_size(64 * MB, 40), 1);
+	unsigned long pages = f.size / ph_page, n;
+	struct ph_counters before;
+
+	ph_drop_caches();
+	while (times--)
+		read_file(&f, 64 << 10);
+	ph_get_counters(&before);
+	ph_pass(3);
+	n = ph_since(&before, PH_VOLATILE);
+	share("volatile after three visits", n, pages);
+	ph_cmp(n, >=, pages * 95 / 100);
+	ph_remove(&f);
+}
+
+static void read_once(void)
+{
+	read_n_times(1);
+}
+
+static void read_twice(void)
+{
+	read_n_times(2);
+}
+
+static void stays_mapped(void)
+{
+	struct ph_file f = ph_create("f", 3, file_size(64 * MB, 40), 1);
+	char *map = ph_map(&f, PROT_READ, MAP_SHARED);
+	unsigned long pages = f.size / ph_page, n;
+	struct ph_counters before;
+	unsigned int i;
+
+	ph_check(ph_set("mapped_every", "4"));
+	ph_drop_caches();
+	ph_touch(map, f.size);
+	ph_get_counters(&before);
+	for (i = 1; i <= 10; i++) {
+		ph_pass(1);
+		n = ph_since(&before, PH_VOLATILE);
+		ph_say("volatile after visit %u: %lu", i, n);
+	}
+	share("volatile after ten visits", n, pages);
+	ph_cmp(n, >=, pages * 95 / 100);
+	ph_verify(map, f.id, 0, f.size, 1);
+	munmap(map, f.size);
+	ph_remove(&f);
+}
+
+/* --- what never becomes volatile ---------------------------------------- */
+
+#define PERIODS	8
+
+static void read_in_each_period(void)
+{
+	struct ph_file f = ph_create("f", 4, file_size(8 * MB, 25), 1);
+	unsigned long pages = f.size / ph_page;
+	char *buf = ph_alloc(ph_page);
+	struct ph_counters before;
+	struct essa essa;
+	unsigned int how, i;
+	size_t off;
+
+	for (how = 0; how < 2; how++) {
+		read_file(&f, 64 << 10);
+		ph_drain();
+		ph_get_counters(&before);
+		essa_start(&essa);
+		for (i = 0; i < PERIODS; i++) {
+			/* one read of each page, or two small ones */
+			for (off = 0; off < f.size; off += ph_page) {
+				if (!how) {
+					ph_pread(f.fd, buf, ph_page, off);
+					continue;
+				}
+				ph_pread(f.fd, buf, 100, off + 3);
+				ph_pread(f.fd, buf, 100, off + 2000);
+			}
+			ph_pass(1);
+		}
+		ph_value("pages used", pages * PERIODS);
+		ph_value("armed", ph_since(&before, PH_ARMED));
+		ph_value("made volatile", ph_since(&before, PH_VOLATILE));
+		essa_none(&essa, pages * PERIODS);
+		ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
+		ph_cmp(ph_since(&before, PH_STABLE), ==, 0);
+	}
+	ph_remove(&f);
+}
+
+/* The same page through the same open file: no other trace of its use */
+static void one_page_read_over_and_over(void)
+{
+	struct ph_file f = ph_create("f", 5, ph_page, 1);
+	char *buf = ph_alloc(ph_page);
+	struct ph_counters before;
+	struct essa essa;
+	unsigned int i, j;
+
+	ph_drain();
+	ph_get_counters(&before);
+	essa_start(&essa);
+	for (i = 0; i < 32; i++) {
+		for (j = 0; j < 100; j++) {
+			ph_pread(f.fd, buf, ph_page, 0);
+			ph_verify(buf, f.id, 0, ph_page, 1);
+		}
+		ph_pass(1);
+	}
+	ph_value("periods", i);
+	ph_value("armed", ph_since(&before, PH_ARMED));
+	ph_value("made volatile", ph_since(&before, PH_VOLATILE));
+	essa_none(&essa, 0);
+	ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
+	ph_cmp(ph_since(&before, PH_STABLE), ==, 0);
+	ph_remove(&f);
+}
+
+static unsigned long minor_faults(void)
+{
+	struct rusage usage;
+
+	ph_check(!getrusage(RUSAGE_SELF, &usage));
+	return usage.ru_minflt;
+}
+
+static unsigned long major_faults(void)
+{
+	struct rusage usage;
+
+	ph_check(!getrusage(RUSAGE_SELF, &usage));
+	return usage.ru_majflt;
+}
+
+static void used_through_a_mapping(void)
+{
+	static const unsigned int every[] = { 1, 2, 4 };
+	struct ph_file f = ph_create("f", 6, file_size(8 * MB, 25), 1);
+	unsigned long pages = f.size / ph_page, faults;
+	char *map = ph_map(&f, PROT_READ, MAP_SHARED);
+	struct ph_counters before;
+	unsigned int i, visits;
+	struct essa essa;
+	size_t how;
+
+	for (how = 0; how < ARRAY_SIZE(every); how++) {
+		ph_check(ph_set("mapped_every", "%u", every[how]));
+		ph_touch(map, f.size);
+		ph_drain();
+		ph_get_counters(&before);
+		essa_start(&essa);
+		faults = minor_faults();
+		visits = PERIODS * every[how];
+		for (i = 0; i < visits; i++) {
+			ph_touch(map, f.size);
+			ph_pass(1);
+		}
+		faults = minor_faults() - faults;
+		ph_say("mapped_every %u: made volatile %lu", every[how],
+		       ph_since(&before, PH_VOLATILE));
+		ph_say("mapped_every %u: faults per page and visit %lu.%02lu",
+		       every[how], faults / pages / visits,
+		       faults * 100 / pages / visits % 100);
+		essa_none(&essa, pages * visits);
+		ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
+		ph_cmp(ph_since(&before, PH_STABLE), ==, 0);
+	}
+	munmap(map, f.size);
+	ph_remove(&f);
+}
+
+/* Idle, and nothing to gain or too much to lose */
+static void program_text(void)
+{
+	struct ph_file f = ph_create("f", 7, file_size(4 * MB, 25), 1);
+	char *map = ph_map(&f, PROT_READ | PROT_EXEC, MAP_PRIVATE);
+	struct ph_counters before;
+
+	ph_touch(map, f.size);
+	ph_drain();
+	ph_get_counters(&before);
+	ph_pass(10);
+	ph_value("made volatile", ph_since(&before, PH_VOLATILE));
+	ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
+	ph_verify(map, f.id, 0, f.size, 1);
+	munmap(map, f.size);
+	ph_remove(&f);
+}
+
+static void shared_memory(void)
+{
+	size_t size = file_size(4 * MB, 25);
+	struct ph_counters before;
+	char *map;
+
+	map = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ph_check(map != MAP_FAILED);
+	ph_fill(map, 8, 0, size, 1);
+	ph_drain();
+	ph_get_counters(&before);
+	ph_pass(10);
+	ph_host_discard();
+	ph_value("made volatile", ph_since(&before, PH_VOLATILE));
+	ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
+	ph_verify(map, 8, 0, size, 1);
+	munmap(map, size);
+}
+
+static void block_device(void)
+{
+	size_t size = file_size(8 * MB, 25), off;
+	char *buf = ph_alloc(64 << 10);
+	struct ph_counters before;
+	char path[PH_PATH];
+	struct stat st;
+	int fd, knob;
+
+	ph_check(!stat(ph_dir, &st));
+	ph_name(path, "device");
+	if (!major(st.st_dev) || mknod(path, S_IFBLK | 0600, st.st_dev))
+		ph_skip("no block device");
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		ph_skip("cannot open the block device");
+	for (knob = 0; knob < 2; knob++) {
+		ph_check(ph_set("block_devices", "%d", knob));
+		ph_settle();
+		for (off = 0; off < size; off += 64 << 10)
+			if (pread(fd, buf, 64 << 10, off) <= 0)
+				break;
+		ph_drain();
+		ph_get_counters(&before);
+		ph_pass(4);
+		ph_say("block_devices %d: made volatile %lu", knob,
+		       ph_since(&before, PH_VOLATILE));
+		if (!knob)
+			ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
+	}
+	close(fd);
+	unlink(path);
+}
+
+/* Nothing happens where nothing has happened */
+static void idle_passes(void)
+{
+	struct ph_file f = ph_create("f", 9, file_size(8 * MB, 25), 1);
+	struct ph_counters before;
+	struct essa essa;
+
+	ph_settle();
+	ph_get_counters(&before);
+	essa_start(&essa);
+	ph_pass(8);
+	ph_value("made volatile", ph_since(&before, PH_VOLATILE));
+	ph_value("made stable", ph_since(&before, PH_STABLE));
+	essa_none(&essa, 0);
+	ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
+	ph_cmp(ph_since(&before, PH_STABLE), ==, 0);
+	ph_remove(&f);
+}
+
+/* --- what a discarded page costs ---------------------------------------- */
+
+struct disk_stat {
+	unsigned long reads;
+	unsigned long sectors;
+};
+
+static void disk_stat(struct disk_stat *ds)
+{
+	char path[PH_PATH], text[256];
+	struct stat st;
+
+	ph_check(!stat(ph_dir, &st));
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/stat",
+		 major(st.st_dev), minor(st.st_dev));
+	ph_read_file(path, text, sizeof(text));
+	if (sscanf(text, "%lu %*u %lu", &ds->reads, &ds->sectors) != 2)
+		ph_skip("no statistics of the block device");
+}
+
+static void disk_since(struct disk_stat *ds)
+{
+	struct disk_stat now;
+
+	disk_stat(&now);
+	ds->reads = now.reads - ds->reads;
+	ds->sectors = now.sectors - ds->sectors;
+}
+
+static void refault(const char *name, size_t chunk)
+{
+	size_t size = file_size(ph_env("PAGE_HINTING_MB", 200) * MB, 50);
+	struct disk_stat cold, gone;
+	struct ph_counters before;
+	struct ph_file f;
+	unsigned long n;
+	int where;
+
+	if (!ph_host_takes_all() && !ph_host_has_ctl())
+		ph_skip("needs a host that discards everything");
+	need_disk(size);
+	f = ph_create("f", 10, size, 1);
+	ph_drop_caches();
+
+	disk_stat(&cold);
+	chunk ? read_file(&f, chunk) : map_file(&f);
+	disk_since(&cold);
+	ph_say("%s: %lu MB cold: %lu requests, %lu sectors", name, size / MB,
+	       cold.reads, cold.sectors);
+	ph_cmp(cold.sectors, >=, size / 512);
+
+	for (where = 0; where < PH_WHERES; where++) {
+		n = ph_idle(size);
+		ph_cmp(n, >=, size / ph_page * 95 / 100);
+		ph_host_discard();
+		ph_get_counters(&before);
+		if (where == PH_CLEANED) {
+			ph_pass(1);
+			share("evicted by the clock",
+			      ph_since(&before, PH_EVICTED), n);
+			ph_cmp(ph_since(&before, PH_EVICTED), >=, n * 95 / 100);
+		}
+		disk_stat(&gone);
+		chunk ? read_file(&f, chunk) : map_file(&f);
+		disk_since(&gone);
+		ph_say("%s: %s: %lu requests (%lu.%02lu of cold), %lu sectors",
+		       name, where == PH_CLEANED ? "cleaned up" : "discarded",
+		       gone.reads, gone.reads / cold.reads,
+		       gone.reads * 100 / cold.reads % 100, gone.sectors);
+		ph_value("lost", ph_since(&before, PH_LOST));
+		/* all of it was gone, and it came back in large requests */
+		ph_cmp(gone.sectors, >=, cold.sectors * 90 / 100);
+		ph_cmp(gone.reads * 100, <=, cold.reads * 105);
+	}
+	ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	ph_remove(&f);
+}
+
+static void refault_by_read(void)
+{
+	refault("read(2) of 64K", 64 << 10);
+}
+
+static void refault_by_small_read(void)
+{
+	refault("read(2) of a page", ph_page);
+}
+
+static void refault_by_mmap(void)
+{
+	refault("mmap", 0);
+}
+
+/* The cache figures tell the truth after the next visit */
+static void clock_cleans_up(void)
+{
+	size_t size = file_size(32 * MB, 25);
+	struct ph_file f = ph_create("f", 11, size, 1);
+	unsigned long cached, n;
+	struct ph_counters before;
+	bool gone;
+
+	ph_settle();
+	read_file(&f, 64 << 10);
+	n = ph_idle(size);
+	gone = ph_host_discard();
+	ph_get_counters(&before);
+	cached = ph_meminfo("Cached");
+	ph_pass(1);
+	ph_value("volatile", n);
+	ph_value("evicted", ph_since(&before, PH_EVICTED));
+	ph_value("Cached before (kB)", cached >> 10);
+	ph_value("Cached after (kB)", ph_meminfo("Cached") >> 10);
+	if (!gone)
+		ph_skip("needs a host that discards everything");
+	ph_cmp(ph_since(&before, PH_EVICTED), >=, n * 95 / 100);
+	ph_cmp(ph_meminfo("Cached"), <=, cached - size / 100 * 90);
+	ph_cmp(ph_resident(&f), <=, size / ph_page / 20);
+	ph_remove(&f);
+}
+
+/* --- what a page that is kept costs ------------------------------------- */
+
+static void faults_on_kept_pages(void)
+{
+	struct ph_file f = ph_create("f", 12, file_size(32 * MB, 25), 1);
+	unsigned long pages = f.size / ph_page, stable, kept, n;
+	struct ph_counters before;
+	char *map;
+
+	need_idle_host();
+	ph_settle();
+	read_file(&f, 64 << 10);
+	map = ph_map(&f, PROT_READ, MAP_SHARED);
+	stable = minor_faults();
+	ph_touch(map, f.size);
+	stable = minor_faults() - stable;
+	munmap(map, f.size);
+
+	n = ph_idle(f.size);
+	share("volatile", n, pages);
+	ph_cmp(n, >=, pages * 95 / 100);
+	map = ph_map(&f, PROT_READ, MAP_SHARED);
+	ph_get_counters(&before);
+	n = major_faults();
+	kept = minor_faults();
+	ph_touch(map, f.size);
+	kept = minor_faults() - kept;
+	n = major_faults() - n;
+	ph_value("minor faults, stable", stable);
+	ph_value("minor faults, volatile and kept", kept);
+	ph_value("major faults", n);
+	ph_value("made stable", ph_since(&before, PH_STABLE));
+	ph_cmp(kept, <=, stable);
+	ph_cmp(n, ==, 0);
+	ph_verify(map, f.id, 0, f.size, 1);
+	munmap(map, f.size);
+	ph_remove(&f);
+}
+
+/* --- reclaim ------------------------------------------------------------ */
+
+struct residents {
+	unsigned long first;
+	unsigned long second;
+};
+
+static struct residents reclaim_round(const char *mode, struct ph_file f[3])
+{
+	unsigned long pages = f[0].size / ph_page;
+	struct ph_counters before;
+	struct residents r;
+
+	ph_check(ph_set("mode", "%s", mode));
+	ph_drop_caches();
+	ph_get_counters(&before);
+	read_file(&f[0], 64 << 10);
+	read_file(&f[1], 64 << 10);
+	ph_drain();
+	if (!strcmp(mode, "on"))
+		ph_pass(3);
+	ph_value("volatile before", ph_since(&before, PH_VOLATILE));
+	read_file(&f[2], 64 << 10);
+	r.first = ph_resident(&f[0]) * 100 / pages;
+	r.second = ph_resident(&f[1]) * 100 / pages;
+	ph_say("mode %s: of the first file %lu %% are left, of the second %lu %%",
+	       mode, r.first, r.second);
+	return r;
+}
+
+/*
+ * Read one file, then another, leave both idle, read more than fits: the
+ * first goes first, whether its pages were volatile or not.
+ */
+static void same_victims(void)
+{
+	unsigned long available;
+	struct residents off, on;
+	struct ph_file f[3];
+
+	need_idle_host();
+	ph_drop_caches();
+	available = ph_meminfo("MemAvailable");
+	ph_value("MemTotal (MB)", ph_meminfo("MemTotal") / MB);
+	ph_value("MemAvailable (MB)", available / MB);
+	need_disk(available / 100 * 130);
+	f[0] = ph_create("f0", 20, whole_pages(available / 100 * 25), 1);
+	f[1] = ph_create("f1", 21, f[0].size, 1);
+	f[2] = ph_create("f2", 22, whole_pages(available / 100 * 70), 1);
+
+	/* the first round after boot is not like the others */
+	reclaim_round("off", f);
+	off = reclaim_round("off", f);
+	on = reclaim_round("on", f);
+	ph_cmp(on.first, <=, off.first + 10);
+	ph_cmp(on.second + 10, >=, off.second);
+	ph_cmp(on.first, <=, on.second);
+	ph_remove(&f[0]);
+	ph_remove(&f[1]);
+	ph_remove(&f[2]);
+}
+
+static const struct ph_test tests[] = {
+	PH_TEST(volatile_on_second_visit),
+	PH_TEST(read_once),
+	PH_TEST(read_twice),
+	PH_TEST(stays_mapped),
+	PH_TEST(read_in_each_period),
+	PH_TEST(one_page_read_over_and_over),
+	PH_TEST(used_through_a_mapping),
+	PH_TEST(program_text),
+	PH_TEST(shared_memory),
+	PH_TEST(block_device),
+	PH_TEST(idle_passes),
+	PH_TEST(clock_cleans_up),
+	PH_TEST(refault_by_read),
+	PH_TEST(refault_by_small_read),
+	PH_TEST(refault_by_mmap),
+	PH_TEST(faults_on_kept_pages),
+	PH_TEST(same_victims),
+};
+
+int main(int argc, char **argv)
+{
+	return ph_main(argc, argv, tests, ARRAY_SIZE(tests));
+}

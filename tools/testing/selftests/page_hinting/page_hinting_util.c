@@ -1,0 +1,1038 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "page_hinting_util.h"
+
+#define SYSFS	"/sys/kernel/mm/page_hinting/"
+
+size_t ph_page;
+int ph_cpus;
+char ph_dir[PH_PATH];
+
+static const char *host_path;
+static char host_mode[32];
+static char host_first_mode[32];
+static int interrupted;
+
+static const char * const counter_names[PH_NR_COUNTERS] = {
+	[PH_VOLATILE]		= "page_hint_volatile",
+	[PH_BUSY]		= "page_hint_busy",
+	[PH_STABLE]		= "page_hint_stable",
+	[PH_LOST]		= "page_hint_lost",
+	[PH_EVICTED]		= "page_hint_evicted",
+	[PH_FAULT]		= "page_hint_fault",
+	[PH_FAULT_STALE]	= "page_hint_fault_stale",
+	[PH_ARMED]		= "page_hint_armed",
+	[PH_NR_VOLATILE]	= "nr_volatile",
+	[PH_OOM_KILL]		= "oom_kill",
+};
+
+/* Put back when the tests are over */
+static struct {
+	const char *attr;
+	char value[32];
+} saved[] = {
+	{ .attr = SYSFS "period_ms" },
+	{ .attr = SYSFS "mapped_every" },
+	{ .attr = SYSFS "max_order" },
+	{ .attr = SYSFS "block_devices" },
+	{ .attr = SYSFS "mode" },
+	{ .attr = "/proc/sys/vm/dirty_writeback_centisecs" },
+};
+
+/* --- messages ----------------------------------------------------------- */
+
+void ph_say(const char *fmt, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	ksft_print_msg("%s\n", text);
+}
+
+void ph_value(const char *name, unsigned long value)
+{
+	ksft_print_msg("%s: %lu\n", name, value);
+}
+
+void __ph_fail(const char *file, int line, const char *fmt, ...)
+{
+	int saved_errno = errno;
+	char text[512];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	ksft_print_msg("%s:%d: %s (%s)\n", file, line, text,
+		       strerror(saved_errno));
+	fflush(stdout);
+	_exit(KSFT_FAIL);
+}
+
+void ph_skip(const char *fmt, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	ksft_print_msg("skipped: %s\n", text);
+	fflush(stdout);
+	_exit(KSFT_SKIP);
+}
+
+unsigned long ph_env(const char *name, unsigned long otherwise)
+{
+	const char *value = getenv(name);
+
+	return value && *value ? strtoul(value, NULL, 0) : otherwise;
+}
+
+double ph_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+void ph_msleep(unsigned int ms)
+{
+	struct timespec ts = {
+		.tv_sec = ms / 1000,
+		.tv_nsec = ms % 1000 * 1000000L,
+	};
+
+	while (nanosleep(&ts, &ts) && errno == EINTR)
+		;
+}
+
+/* --- contents ----------------------------------------------------------- */
+
+#define GRANULE_WORDS	(PH_GRANULE / sizeof(__u64))
+#define HEAD_MASK	0x5a17c0de5eedf00dULL
+#define STEP		0x9e3779b97f4a7c15ULL
+
+/*
+ * The first word of a granule says which one it is, so that a wrong one can
+ * be named; the others follow from the first.
+ */
+static __u64 granule_head(unsigned int id, off_t off, unsigned int gen)
+{
+	__u64 index = off / PH_GRANULE;
+
+	return (((__u64)(id & 0xffff) << 48) |
+		((__u64)(gen & 0xffff) << 32) |
+		(index & 0xffffffff)) ^ HEAD_MASK;
+}
+
+static __u64 granule_key(__u64 head)
+{
+	head ^= head >> 31;
+	head *= 0xbf58476d1ce4e5b9ULL;
+	return head ^ (head >> 29);
+}
+
+void ph_fill(void *buf, unsigned int id, off_t off, size_t len,
+	     unsigned int gen)
+{
+	__u64 *word = buf;
+	__u64 key;
+	size_t pos;
+	int i;
+
+	for (pos = 0; pos < len; pos += PH_GRANULE) {
+		word[0] = granule_head(id, off + pos, gen);
+		key = granule_key(word[0]);
+		for (i = 1; i < (int)GRANULE_WORDS; i++)
+			word[i] = key += STEP;
+		word += GRANULE_WORDS;
+	}
+}
+
+static bool granule_ok(const __u64 *word, __u64 head)
+{
+	__u64 key = granule_key(head);
+	int i;
+
+	if (word[0] != head)
+		return false;
+	for (i = 1; i < (int)GRANULE_WORDS; i++) {
+		key += STEP;
+		if (word[i] != key)
+			return false;
+	}
+	return true;
+}
+
+/* Offset of the first wrong granule, or @len */
+static size_t first_wrong(const void *buf, unsigned int id, off_t off,
+			  size_t len, unsigned int gen)
+{
+	const __u64 *word = buf;
+	size_t pos;
+
+	for (pos = 0; pos < len; pos += PH_GRANULE) {
+		if (!granule_ok(word, granule_head(id, off + pos, gen)))
+			break;
+		word += GRANULE_WORDS;
+	}
+	return pos;
+}
+
+bool ph_equal(const void *buf, unsigned int id, off_t off, size_t len,
+	      unsigned int gen)
+{
+	return first_wrong(buf, id, off, len, gen) == len;
+}
+
+/* What is there instead of what was expected? */
+static void describe(char *text, size_t len, const __u64 *word)
+{
+	__u64 head = word[0] ^ HEAD_MASK;
+	int i;
+
+	for (i = 1; i < (int)GRANULE_WORDS; i++)
+		if (word[i] != word[0])
+			break;
+	if (i == (int)GRANULE_WORDS)
+		snprintf(text, len, "all 0x%016llx",
+			 (unsigned long long)word[0]);
+	else if (granule_ok(word, word[0]))
+		snprintf(text, len, "file %u offset 0x%llx generation %u",
+			 (unsigned int)(head >> 48),
+			 (unsigned long long)(head & 0xffffffff) * PH_GRANULE,
+			 (unsigned int)(head >> 32) & 0xffff);
+	else
+		snprintf(text, len, "0x%016llx 0x%016llx ...",
+			 (unsigned long long)word[0],
+			 (unsigned long long)word[1]);
+}
+
+void __ph_verify(const char *file, int line, const void *buf, unsigned int id,
+		 off_t off, size_t len, unsigned int gen)
+{
+	size_t pos = first_wrong(buf, id, off, len, gen);
+	char text[128];
+
+	if (pos == len)
+		return;
+	describe(text, sizeof(text), (const void *)((const char *)buf + pos));
+	errno = 0;
+	__ph_fail(file, line,
+		  "WRONG CONTENT: file %u offset 0x%llx generation %u: found %s",
+		  id, (unsigned long long)off + pos, gen, text);
+}
+
+void __ph_verify_zero(const char *file, int line, const void *buf, size_t len)
+{
+	const unsigned char *byte = buf;
+	size_t pos;
+
+	for (pos = 0; pos < len; pos++) {
+		if (!byte[pos])
+			continue;
+		errno = 0;
+		__ph_fail(file, line,
+			  "WRONG CONTENT: 0x%02x instead of 0 at 0x%zx of 0x%zx",
+			  byte[pos], pos, len);
+	}
+}
+
+void __ph_verify_gens(const char *file, int line, const void *buf,
+		      unsigned int id, off_t off, size_t len,
+		      const unsigned char *gens)
+{
+	const unsigned char *gen = gens + off / PH_GRANULE;
+	size_t pos;
+
+	for (pos = 0; pos < len; pos += PH_GRANULE, gen++) {
+		const char *at = (const char *)buf + pos;
+
+		if (*gen)
+			__ph_verify(file, line, at, id, off + pos, PH_GRANULE,
+				    *gen);
+		else
+			__ph_verify_zero(file, line, at, PH_GRANULE);
+	}
+}
+
+/* --- files -------------------------------------------------------------- */
+
+void *ph_alloc(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		ph_fail("no memory for %zu bytes", len);
+	return p;
+}
+
+void ph_name(char *path, const char *name)
+{
+	if (snprintf(path, PH_PATH, "%s/%s", ph_dir, name) >= PH_PATH)
+		ph_fail("name too long: %s", name);
+}
+
+void ph_pread(int fd, void *buf, size_t len, off_t off)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = pread(fd, (char *)buf + done, len - done,
+				  off + done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			ph_fail("pread 0x%zx at 0x%llx: %zd", len,
+				(unsigned long long)off, n);
+		done += n;
+	}
+}
+
+void ph_pwrite(int fd, const void *buf, size_t len, off_t off)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = pwrite(fd, (const char *)buf + done, len - done,
+				   off + done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			ph_fail("pwrite 0x%zx at 0x%llx: %zd", len,
+				(unsigned long long)off, n);
+		done += n;
+	}
+}
+
+#define CHUNK	(64UL << 10)
+
+void ph_write_gen(int fd, unsigned int id, off_t off, size_t len,
+		  unsigned int gen)
+{
+	void *buf = ph_alloc(CHUNK);
+	size_t n;
+
+	for (; len; off += n, len -= n) {
+		n = len < CHUNK ? len : CHUNK;
+		ph_fill(buf, id, off, n, gen);
+		ph_pwrite(fd, buf, n, off);
+	}
+	munmap(buf, CHUNK);
+}
+
+void __ph_verify_read(const char *file, int line, int fd, unsigned int id,
+		      off_t off, size_t len, unsigned int gen)
+{
+	void *buf = ph_alloc(CHUNK);
+	size_t n;
+
+	for (; len; off += n, len -= n) {
+		n = len < CHUNK ? len : CHUNK;
+		ph_pread(fd, buf, n, off);
+		__ph_verify(file, line, buf, id, off, n, gen);
+	}
+	munmap(buf, CHUNK);
+}
+
+void __ph_verify_fd_gens(const char *file, int line, int fd, unsigned int id,
+			 size_t len, const unsigned char *gens)
+{
+	void *buf = ph_alloc(CHUNK);
+	off_t off;
+	size_t n;
+
+	for (off = 0; len; off += n, len -= n) {
+		n = len < CHUNK ? len : CHUNK;
+		ph_pread(fd, buf, n, off);
+		__ph_verify_gens(file, line, buf, id, off, n, gens);
+	}
+	munmap(buf, CHUNK);
+}
+
+/* A clean file: written, on the disk, and not dirty any more */
+struct ph_file ph_create(const char *name, unsigned int id, size_t size,
+			 unsigned int gen)
+{
+	struct ph_file f = { .id = id, .size = size };
+
+	ph_name(f.path, name);
+	f.fd = open(f.path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (f.fd < 0)
+		ph_fail("cannot create %s", f.path);
+	ph_write_gen(f.fd, id, 0, size, gen);
+	ph_check(!fsync(f.fd));
+	return f;
+}
+
+void ph_remove(struct ph_file *f)
+{
+	close(f->fd);
+	f->fd = -1;
+	unlink(f->path);
+}
+
+void *ph_map(const struct ph_file *f, int prot, int flags)
+{
+	void *map = mmap(NULL, f->size, prot, flags, f->fd, 0);
+
+	if (map == MAP_FAILED)
+		ph_fail("cannot map %s", f->path);
+	return map;
+}
+
+void ph_touch(const void *map, size_t len)
+{
+	size_t pos;
+
+	for (pos = 0; pos < len; pos += ph_page)
+		(void)__atomic_load_n((const char *)map + pos,
+				      __ATOMIC_RELAXED);
+}
+
+/* Pages of the file that are in the page cache, as mincore() sees it */
+size_t ph_resident(const struct ph_file *f)
+{
+	size_t pages = f->size / ph_page, count = 0, i;
+	unsigned char *vec = ph_alloc(pages);
+	void *map = ph_map(f, PROT_READ, MAP_SHARED);
+
+	ph_check(!mincore(map, f->size, vec));
+	for (i = 0; i < pages; i++)
+		count += vec[i] & 1;
+	munmap(map, f->size);
+	munmap(vec, pages);
+	return count;
+}
+
+/* --- kernel ------------------------------------------------------------- */
+
+static bool write_string(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+	int err;
+
+	if (fd < 0)
+		return false;
+	n = write(fd, text, strlen(text));
+	err = errno;
+	close(fd);
+	errno = err;
+	return n == (ssize_t)strlen(text);
+}
+
+bool ph_write_file(const char *path, const char *fmt, ...)
+{
+	char text[128];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	return write_string(path, text);
+}
+
+/* The first line of a file, empty if there is none */
+void ph_read_file(const char *path, char *buf, size_t len)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = 0;
+
+	if (fd >= 0) {
+		n = read(fd, buf, len - 1);
+		close(fd);
+	}
+	buf[n > 0 ? n : 0] = '\0';
+	buf[strcspn(buf, "\n")] = '\0';
+}
+
+bool ph_set(const char *attr, const char *fmt, ...)
+{
+	char path[PH_PATH], text[128];
+	va_list args;
+
+	snprintf(path, sizeof(path), SYSFS "%s", attr);
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	return write_string(path, text);
+}
+
+void ph_get(const char *attr, char *buf, size_t len)
+{
+	char path[PH_PATH];
+
+	snprintf(path, sizeof(path), SYSFS "%s", attr);
+	ph_read_file(path, buf, len);
+}
+
+void ph_get_counters(struct ph_counters *c)
+{
+	char line[128], name[64], dummy[16];
+	unsigned long value;
+	FILE *file;
+	int i;
+
+	/* gauges are summed up from per-CPU differences: fold these */
+	ph_read_file("/proc/sys/vm/stat_refresh", dummy, sizeof(dummy));
+
+	memset(c, 0, sizeof(*c));
+	file = fopen("/proc/vmstat", "re");
+	if (!file)
+		ph_fail("no /proc/vmstat");
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%63s %lu", name, &value) != 2)
+			continue;
+		for (i = 0; i < PH_NR_COUNTERS; i++)
+			if (!strcmp(name, counter_names[i]))
+				c->v[i] = value;
+	}
+	fclose(file);
+}
+
+unsigned long ph_since(const struct ph_counters *c, enum ph_counter which)
+{
+	struct ph_counters now;
+
+	ph_get_counters(&now);
+	return now.v[which] - c->v[which];
+}
+
+/* In bytes */
+unsigned long ph_meminfo(const char *key)
+{
+	size_t len = strlen(key);
+	unsigned long kb = 0;
+	char line[128];
+	FILE *file;
+
+	file = fopen("/proc/meminfo", "re");
+	if (!file)
+		ph_fail("no /proc/meminfo");
+	while (fgets(line, sizeof(line), file))
+		if (!strncmp(line, key, len) && line[len] == ':')
+			sscanf(line + len + 1, "%lu", &kb);
+	fclose(file);
+	return kb << 10;
+}
+
+void ph_drop_caches(void)
+{
+	sync();
+	ph_check(ph_write_file("/proc/sys/vm/drop_caches", "1"));
+}
+
+/*
+ * A folio that has just been read in is held by a per-CPU batch until that
+ * fills up, and no folio with a foreign reference becomes volatile. Empty the
+ * batches of all CPUs, so that the small files of the tests count in full.
+ */
+void ph_drain(void)
+{
+	cpu_set_t all, one;
+	void *p;
+	int cpu;
+
+	p = ph_alloc(ph_page);
+	memset(p, 1, ph_page);
+	if (sched_getaffinity(0, sizeof(all), &all))
+		CPU_ZERO(&all);
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		if (!sched_setaffinity(0, sizeof(one), &one))
+			madvise(p, ph_page, MADV_COLD);
+	}
+	sched_setaffinity(0, sizeof(all), &all);
+	munmap(p, ph_page);
+}
+
+void ph_pass(unsigned int n)
+{
+	while (n--)
+		if (!ph_set("pass", "1"))
+			ph_fail("cannot start a pass");
+}
+
+/* Whatever is idle becomes volatile now, and is not counted later */
+void ph_settle(void)
+{
+	ph_drain();
+	ph_pass(4);
+}
+
+/*
+ * Let @len bytes, all there is that can become volatile, become so. No more
+ * passes than that takes: the next one evicts what the host took. Returns
+ * the number of pages that became volatile.
+ */
+unsigned long ph_idle(size_t len)
+{
+	unsigned long goal = len / ph_page - len / ph_page / 20;
+	unsigned long done = 0;
+	struct ph_counters c;
+	int i;
+
+	ph_drain();
+	ph_get_counters(&c);
+	for (i = 0; i < 8 && done < goal; i++) {
+		ph_pass(1);
+		done = ph_since(&c, PH_VOLATILE);
+	}
+	return done;
+}
+
+void ph_make_gone(size_t len, enum ph_where where)
+{
+	unsigned long goal = len / ph_page - len / ph_page / 20;
+
+	ph_cmp(ph_idle(len), >=, goal);
+	ph_host_discard();
+	if (where == PH_CLEANED)
+		ph_pass(1);
+}
+
+/*
+ * A process of its own drives the clock until it is told to stop, or until
+ * the test ends: the runner kills the whole process group then.
+ */
+void ph_drive_clock(bool on)
+{
+	static pid_t driver;
+
+	if (on) {
+		driver = fork();
+		if (driver < 0)
+			ph_fail("cannot fork");
+		while (!driver) {
+			ph_pass(1);
+			ph_msleep(1);
+		}
+	} else {
+		kill(driver, SIGKILL);
+		waitpid(driver, NULL, 0);
+	}
+}
+
+/* --- host --------------------------------------------------------------- */
+
+bool ph_host_has_ctl(void)
+{
+	return host_path;
+}
+
+bool ph_host_is(const char *what)
+{
+	return !strcmp(host_mode, what);
+}
+
+/* Is every volatile page discarded without being asked for? */
+bool ph_host_takes_all(void)
+{
+	return ph_host_is("instant");
+}
+
+/* One line there, one line back, without its "ok" */
+bool ph_host_ask(char *reply, size_t len, const char *fmt, ...)
+{
+	struct pollfd pfd = { .events = POLLIN };
+	double end = ph_now() + 60;
+	char line[1024];
+	size_t n = 0;
+	va_list args;
+	int size;
+
+	if (!host_path)
+		return false;
+
+	/* one at a time: busy while somebody else asks */
+	do {
+		pfd.fd = open(host_path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+		if (pfd.fd < 0)
+			ph_msleep(10);
+	} while (pfd.fd < 0 && errno == EBUSY && ph_now() < end);
+	if (pfd.fd < 0)
+		ph_fail("cannot open %s", host_path);
+
+	va_start(args, fmt);
+	size = vsnprintf(line, sizeof(line) - 1, fmt, args);
+	va_end(args);
+	line[size++] = '\n';
+	if (write(pfd.fd, line, size) != size)
+		ph_fail("cannot write to the host");
+
+	for (;;) {
+		if (poll(&pfd, 1, 60000) <= 0 || read(pfd.fd, line + n, 1) != 1)
+			ph_fail("no answer of the host");
+		if (line[n] == '\n')
+			break;
+		if (line[n] != '\r' && n < sizeof(line) - 1)
+			n++;
+	}
+	close(pfd.fd);
+	line[n] = '\0';
+	if (strncmp(line, "ok", 2)) {
+		ph_say("the host says: %s", line);
+		return false;
+	}
+	if (reply)
+		snprintf(reply, len, "%s", line + 2 + (line[2] == ' '));
+	return true;
+}
+
+/* idle is not the host's name for it: a pager that has no reason to page */
+bool ph_host_mode(const char *mode)
+{
+	bool idle = !strcmp(mode, "idle");
+
+	if (!ph_host_ask(NULL, 0, "set mode=%s%s", idle ? "pager" : mode,
+			 idle ? " resident-limit=0" : ""))
+		return false;
+	snprintf(host_mode, sizeof(host_mode), "%s", mode);
+	return true;
+}
+
+/* Returns whether everything volatile is gone for sure */
+bool ph_host_discard(void)
+{
+	if (ph_host_has_ctl())
+		return ph_host_ask(NULL, 0, "discard volatile");
+	/* leave it a moment */
+	ph_msleep(10);
+	return ph_host_takes_all();
+}
+
+/* What stands behind "key=" in a line of such, or NULL */
+static const char *value_of(const char *line, const char *key)
+{
+	size_t len = strlen(key);
+
+	while (line) {
+		if (!strncmp(line, key, len) && line[len] == '=')
+			return line + len + 1;
+		line = strchr(line, ' ');
+		if (line)
+			line++;
+	}
+	return NULL;
+}
+
+bool ph_host_stat(const char *key, unsigned long *value)
+{
+	const char *text = NULL;
+	char reply[1024];
+
+	if (ph_host_ask(reply, sizeof(reply), "stats"))
+		text = value_of(reply, key);
+	if (text)
+		*value = strtoul(text, NULL, 0);
+	return text;
+}
+
+/* How often the guest has used each order code of ESSA */
+bool ph_host_essa(unsigned long n[8])
+{
+	const char *text;
+	char reply[1024];
+	int i;
+
+	if (!ph_host_ask(reply, sizeof(reply), "stats"))
+		return false;
+	for (i = 0; i < 8; i++) {
+		char key[] = { 'n', '0' + i, '\0' };
+
+		text = value_of(reply, key);
+		if (!text)
+			return false;
+		n[i] = strtoul(text, NULL, 0);
+	}
+	return true;
+}
+
+static void host_open(void)
+{
+	const char *path = getenv("PAGE_HINTING_CTL");
+	const char *mode = getenv("PAGE_HINTING_HOST");
+	unsigned long limit = 0;
+	char reply[1024];
+
+	snprintf(host_mode, sizeof(host_mode), "%s", mode ? mode : "unknown");
+	if (!path || !*path)
+		return;
+	host_path = path;
+	if (ph_host_ask(reply, sizeof(reply), "stats")) {
+		mode = value_of(reply, "mode");
+		if (mode)
+			sscanf(mode, "%31s", host_mode);
+		ph_host_stat("resident_limit", &limit);
+		if (ph_host_is("pager") && !limit)
+			snprintf(host_mode, sizeof(host_mode), "idle");
+	}
+	snprintf(host_first_mode, sizeof(host_first_mode), "%s", host_mode);
+}
+
+/* --- runner ------------------------------------------------------------- */
+
+static void interrupt(int sig)
+{
+	__atomic_store_n(&interrupted, sig, __ATOMIC_RELAXED);
+}
+
+static void clean_dir(void)
+{
+	char path[2 * PH_PATH];
+	struct dirent *entry;
+	DIR *dir;
+
+	dir = opendir(ph_dir);
+	if (!dir)
+		return;
+	while ((entry = readdir(dir))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", ph_dir, entry->d_name);
+		unlink(path);
+	}
+	closedir(dir);
+}
+
+static unsigned long kernel_taint(void)
+{
+	char text[32];
+
+	ph_read_file("/proc/sys/kernel/tainted", text, sizeof(text));
+	return strtoul(text, NULL, 0);
+}
+
+static void restore(void)
+{
+	int i;
+
+	for (i = 0; i < (int)ARRAY_SIZE(saved); i++)
+		if (saved[i].value[0])
+			write_string(saved[i].attr, saved[i].value);
+}
+
+/* The clock is the tests' own, and mapped pages are as quick as the others */
+static void defaults(void)
+{
+	restore();
+	ph_set("period_ms", "0");
+	ph_set("mapped_every", "1");
+	ph_set("mode", "on");
+}
+
+static void prepare(void)
+{
+	const char *where = getenv("PAGE_HINTING_DIR");
+	char full[PH_PATH - 32];
+	struct statfs sfs;
+	char text[32];
+	int i;
+
+	if (geteuid())
+		ksft_exit_skip("must be root\n");
+	if (access(SYSFS "mode", F_OK))
+		ksft_exit_skip("this kernel has no page hinting\n");
+	for (i = 0; i < (int)ARRAY_SIZE(saved); i++)
+		ph_read_file(saved[i].attr, saved[i].value,
+			     sizeof(saved[i].value));
+	if (!ph_set("mode", "on"))
+		ksft_exit_skip("page hinting cannot be switched on: %s\n",
+			       strerror(errno));
+	ph_get("mode", text, sizeof(text));
+	if (strcmp(text, "on"))
+		ksft_exit_skip("page hinting stays %s\n", text);
+
+	if (!realpath(where && *where ? where : ".", full) ||
+	    statfs(full, &sfs))
+		ksft_exit_fail_msg("cannot use %s: %s\n", where,
+				   strerror(errno));
+	switch ((unsigned int)sfs.f_type) {
+	case 0xef53:		/* ext2, ext4 */
+	case 0x58465342:	/* xfs */
+	case 0x9123683e:	/* btrfs */
+		break;
+	default:
+		restore();
+		ksft_exit_skip("%s: a file system without page hinting\n",
+			       full);
+	}
+	snprintf(ph_dir, sizeof(ph_dir), "%s/page_hinting.XXXXXX", full);
+	if (!mkdtemp(ph_dir))
+		ksft_exit_fail_msg("cannot create %s: %s\n", ph_dir,
+				   strerror(errno));
+	host_open();
+}
+
+static bool selected(const char *name, int argc, char **argv)
+{
+	size_t len;
+	int i;
+
+	for (i = 1; i < argc; i++) {
+		len = strlen(argv[i]);
+		if (len && argv[i][len - 1] == '*') {
+			if (!strncmp(name, argv[i], len - 1))
+				return true;
+		} else if (!strcmp(name, argv[i])) {
+			return true;
+		}
+	}
+	return argc < 2;
+}
+
+static void run_child(const struct ph_test *test)
+{
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	setpgid(0, 0);
+	alarm(ph_env("PAGE_HINTING_TIMEOUT", 900));
+	ph_settle();
+	test->run();
+	fflush(stdout);
+	_exit(KSFT_PASS);
+}
+
+static int run(const struct ph_test *test)
+{
+	struct ph_counters before, after;
+	unsigned long taint = kernel_taint();
+	double start = ph_now();
+	int status, result;
+	pid_t pid;
+
+	defaults();
+	ph_get_counters(&before);
+	ph_say("%s: starts", test->name);
+	pid = fork();
+	if (pid < 0)
+		ksft_exit_fail_msg("cannot fork: %s\n", strerror(errno));
+	if (!pid)
+		run_child(test);
+	while (waitpid(pid, &status, 0) < 0)
+		if (__atomic_load_n(&interrupted, __ATOMIC_RELAXED))
+			kill(pid, SIGKILL);
+	/* what it may have started itself */
+	kill(-pid, SIGKILL);
+
+	if (WIFEXITED(status)) {
+		result = WEXITSTATUS(status);
+	} else {
+		ph_say("%s: killed by signal %d", test->name,
+		       WTERMSIG(status));
+		result = KSFT_FAIL;
+	}
+	clean_dir();
+	if (ph_host_has_ctl())
+		ph_host_mode(host_first_mode);
+
+	ph_get_counters(&after);
+	ph_say("%s: %.1f s, volatile %lu, stable %lu, lost %lu, evicted %lu, busy %lu",
+	       test->name, ph_now() - start,
+	       after.v[PH_VOLATILE] - before.v[PH_VOLATILE],
+	       after.v[PH_STABLE] - before.v[PH_STABLE],
+	       after.v[PH_LOST] - before.v[PH_LOST],
+	       after.v[PH_EVICTED] - before.v[PH_EVICTED],
+	       after.v[PH_BUSY] - before.v[PH_BUSY]);
+
+	/* Whoever wants a page asks first: nobody runs into a discarded one */
+	if (after.v[PH_FAULT] != before.v[PH_FAULT] ||
+	    after.v[PH_FAULT_STALE] != before.v[PH_FAULT_STALE]) {
+		ph_say("%s: %lu faults on discarded pages, %lu stale ones",
+		       test->name, after.v[PH_FAULT] - before.v[PH_FAULT],
+		       after.v[PH_FAULT_STALE] - before.v[PH_FAULT_STALE]);
+		result = KSFT_FAIL;
+	}
+	if (kernel_taint() != taint) {
+		ph_say("%s: the kernel warned, taint %lx now, %lx before",
+		       test->name, kernel_taint(), taint);
+		result = KSFT_FAIL;
+	}
+	return result;
+}
+
+/* The host has seen no access to a page that it had taken */
+static void host_violations(unsigned long n[2])
+{
+	n[0] = 0;
+	n[1] = 0;
+	ph_host_stat("cpu_violations", &n[0]);
+	ph_host_stat("dma_violations", &n[1]);
+}
+
+int ph_main(int argc, char **argv, const struct ph_test *tests, int count)
+{
+	struct sigaction action = { .sa_handler = interrupt };
+	unsigned long before[2], after[2];
+	int i, chosen = 0;
+
+	ph_page = sysconf(_SC_PAGESIZE);
+	ph_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (argc > 1 && !strcmp(argv[1], "-l")) {
+		for (i = 0; i < count; i++)
+			printf("%s\n", tests[i].name);
+		return 0;
+	}
+	for (i = 0; i < count; i++)
+		chosen += selected(tests[i].name, argc, argv);
+	if (!chosen) {
+		fprintf(stderr, "usage: %s [-l] [TEST|PREFIX*]...\n", argv[0]);
+		return KSFT_FAIL;
+	}
+
+	ksft_print_header();
+	prepare();
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+	signal(SIGPIPE, SIG_IGN);
+
+	/* this program's own file does not count */
+	mlockall(MCL_CURRENT);
+
+	ksft_set_plan(chosen + ph_host_has_ctl());
+	ph_say("host: %s, CPUs: %d, directory: %s", host_mode, ph_cpus, ph_dir);
+	if (ph_host_has_ctl())
+		host_violations(before);
+	for (i = 0; i < count && !interrupted; i++)
+		if (selected(tests[i].name, argc, argv))
+			ksft_test_result_code(run(&tests[i]), tests[i].name,
+					      NULL);
+	if (ph_host_has_ctl()) {
+		host_violations(after);
+		ksft_test_result_code(before[0] == after[0] &&
+				      before[1] == after[1] ?
+				      KSFT_PASS : KSFT_FAIL,
+				      "host_saw_no_violation", NULL);
+	}
+	restore();
+	rmdir(ph_dir);
+	ksft_finished();
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Common part of the page hinting tests: computed file contents, the clock,
+ * the counters, the channel to the test host and a small test runner.
+ */
+#ifndef PAGE_HINTING_UTIL_H
+#define PAGE_HINTING_UTIL_H
+
+#include <linux/types.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include "../kselftest.h"
+
+/* Contents are computed in units of this many bytes */
+#define PH_GRANULE		64UL
+
+#define PH_PATH			256
+
+/* Where in the page cache a test wants to find the content gone */
+enum ph_where {
+	PH_IN_PLACE,	/* volatile, and discarded if the host does that */
+	PH_CLEANED,	/* as above, and visited by the clock since */
+	PH_WHERES,
+};
+
+enum ph_counter {
+	PH_VOLATILE,
+	PH_BUSY,
+	PH_STABLE,
+	PH_LOST,
+	PH_EVICTED,
+	PH_FAULT,
+	PH_FAULT_STALE,
+	PH_ARMED,
+	PH_NR_VOLATILE,
+	PH_OOM_KILL,
+	PH_NR_COUNTERS,
+};
+
+struct ph_counters {
+	unsigned long v[PH_NR_COUNTERS];
+};
+
+struct ph_file {
+	char path[PH_PATH];
+	int fd;
+	unsigned int id;
+	size_t size;
+};
+
+struct ph_test {
+	const char *name;
+	void (*run)(void);
+};
+
+#define PH_TEST(fn) { #fn, fn }
+
+/* Of the machine, set up by ph_main() */
+extern size_t ph_page;
+extern int ph_cpus;
+extern char ph_dir[PH_PATH];
+
+/* The runner */
+int ph_main(int argc, char **argv, const struct ph_test *tests, int count);
+__printf(1, 2) void ph_say(const char *fmt, ...);
+void ph_value(const char *name, unsigned long value);
+__printf(3, 4) __noreturn
+void __ph_fail(const char *file, int line, const char *fmt, ...);
+__printf(1, 2) __noreturn void ph_skip(const char *fmt, ...);
+unsigned long ph_env(const char *name, unsigned long otherwise);
+double ph_now(void);
+void ph_msleep(unsigned int ms);
+
+#define ph_fail(...) __ph_fail(__FILE__, __LINE__, __VA_ARGS__)
+
+/* End the test as failed, unless @cond holds; errno is shown */
+#define ph_check(cond)							\
+	do {								\
+		if (!(cond))						\
+			ph_fail("%s", #cond);				\
+	} while (0)
+
+/* The same for a comparison, with the two values */
+#define ph_cmp(a, op, b)						\
+	do {								\
+		unsigned long __a = (a), __b = (b);			\
+									\
+		if (!(__a op __b))					\
+			ph_fail("%s %s %s: %lu, %lu", #a, #op, #b,	\
+				__a, __b);				\
+	} while (0)
+
+/*
+ * Computed contents; @off and @len are multiples of PH_GRANULE. @gens holds
+ * the generation of each granule, from offset 0 of the file on; generation 0
+ * is a hole.
+ */
+void ph_fill(void *buf, unsigned int id, off_t off, size_t len,
+	     unsigned int gen);
+void __ph_verify(const char *file, int line, const void *buf, unsigned int id,
+		 off_t off, size_t len, unsigned int gen);
+void __ph_verify_zero(const char *file, int line, const void *buf, size_t len);
+void __ph_verify_read(const char *file, int line, int fd, unsigned int id,
+		      off_t off, size_t len, unsigned int gen);
+void __ph_verify_gens(const char *file, int line, const void *buf,
+		      unsigned int id, off_t off, size_t len,
+		      const unsigned char *gens);
+void __ph_verify_fd_gens(const char *file, int line, int fd, unsigned int id,
+			 size_t len, const unsigned char *gens);
+bool ph_equal(const void *buf, unsigned int id, off_t off, size_t len,
+	      unsigned int gen);
+
+#define ph_verify(...) __ph_verify(__FILE__, __LINE__, __VA_ARGS__)
+#define ph_verify_zero(...) __ph_verify_zero(__FILE__, __LINE__, __VA_ARGS__)
+#define ph_verify_gens(...) __ph_verify_gens(__FILE__, __LINE__, __VA_ARGS__)
+#define ph_verify_fd_gens(...) \
+	__ph_verify_fd_gens(__FILE__, __LINE__, __VA_ARGS__)
+#define ph_verify_read(...) __ph_verify_read(__FILE__, __LINE__, __VA_ARGS__)
+
+/* Files, all below ph_dir */
+void *ph_alloc(size_t len);
+void ph_name(char *path, const char *name);
+void ph_pread(int fd, void *buf, size_t len, off_t off);
+void ph_pwrite(int fd, const void *buf, size_t len, off_t off);
+void ph_write_gen(int fd, unsigned int id, off_t off, size_t len,
+		  unsigned int gen);
+struct ph_file ph_create(const char *name, unsigned int id, size_t size,
+			 unsigned int gen);
+void ph_remove(struct ph_file *f);
+void *ph_map(const struct ph_file *f, int prot, int flags);
+void ph_touch(const void *map, size_t len);
+size_t ph_resident(const struct ph_file *f);
+
+/* The kernel's side */
+__printf(2, 3) bool ph_write_file(const char *path, const char *fmt, ...);
+void ph_read_file(const char *path, char *buf, size_t len);
+__printf(2, 3) bool ph_set(const char *attr, const char *fmt, ...);
+void ph_get(const char *attr, char *buf, size_t len);
+void ph_get_counters(struct ph_counters *c);
+unsigned long ph_since(const struct ph_counters *c, enum ph_counter which);
+unsigned long ph_meminfo(const char *key);
+void ph_drop_caches(void);
+void ph_drain(void);
+void ph_pass(unsigned int n);
+void ph_settle(void);
+unsigned long ph_idle(size_t len);
+void ph_make_gone(size_t len, enum ph_where where);
+void ph_drive_clock(bool on);
+
+/* The host's side */
+bool ph_host_is(const char *what);
+bool ph_host_has_ctl(void);
+__printf(3, 4) bool ph_host_ask(char *reply, size_t len, const char *fmt, ...);
+bool ph_host_mode(const char *mode);
+bool ph_host_takes_all(void);
+bool ph_host_discard(void);
+bool ph_host_stat(const char *key, unsigned long *value);
+bool ph_host_essa(unsigned long n[8]);
+
+#endif
