@@ -102,20 +102,20 @@ class Guest:
         self.errors = []
         self.final = None               # statistics after the guest has powered down
         self.tag = 0
-        self.buffer = b""
+        self.lines, self.rest = [], b""
         self.started = time.time()
 
         mine, theirs = zip(*(socket.socketpair() for _ in range(3)))
         qmp_fd, agent_fd, host_fd = (s.fileno() for s in theirs)
         if interactive:
-            console = "stdio,mux=off,signal=off,logfile=" + self.console_path
+            console = "stdio,id=con,mux=on,signal=off,logfile=" + self.console_path
         else:
-            console = "file,path=" + self.console_path
+            console = "file,id=con,path=" + self.console_path
         cmd = [qemu, "-M", "s390-ccw-virtio", "-cpu", "max", "-accel", "tcg,thread=multi",
                "-smp", str(cpus), "-m", str(memory), "-nodefaults", "-display", "none",
                "-no-shutdown", "-no-reboot", "-kernel", kernel, "-initrd", initrd,
                "-append", f"quiet loglevel=5 panic=-1 job={job} {append}".replace("  ", " ").strip(),
-               "-chardev", console.replace("stdio,", "stdio,id=con,").replace("file,", "file,id=con,"),
+               "-chardev", console,
                "-device", "sclpconsole,chardev=con",
                "-chardev", f"socket,id=qmp,fd={qmp_fd}", "-mon", "chardev=qmp,mode=control",
                "-device", "virtio-serial-ccw",
@@ -136,9 +136,10 @@ class Guest:
             pass_fds=[s.fileno() for s in theirs], preexec_fn=_in_child)
         for s in theirs:
             s.close()
-        self.timer = threading.Timer(timeout, self._expire, [timeout])
+        self.timer = threading.Timer(timeout or 0, self._expire, [timeout])
         self.timer.daemon = True
-        self.timer.start()
+        if timeout:
+            self.timer.start()
         self.agent = mine[1]
         try:
             self.monitor = Qmp(mine[0])
@@ -219,7 +220,8 @@ class Guest:
     # --- guest -----------------------------------------------------------------------------
 
     def wait_ready(self):
-        self._read_until(re.compile(rb"(?:^|\n)::ready()\n"))
+        while self._line() != "::ready":
+            pass
         self.boot_seconds = time.time() - self.started
 
     def _send(self, command):
@@ -230,37 +232,45 @@ class Guest:
         except OSError as e:
             raise VmError(f"{self.name}: the guest is not listening") from e
 
-    def _read_until(self, regex, sink=None):
-        """Read the agent's channel until `regex` matches; a `sink` gets the output meanwhile."""
+    def _line(self):
+        """The next line that the guest's agent says."""
         self.agent.settimeout(1)
-        while True:
-            m = regex.search(self.buffer)
-            if m:
-                text, self.buffer = self.buffer[:m.start()], self.buffer[m.end():]
-                if sink:
-                    sink(text)
-                return text, m
-            if sink and len(self.buffer) > 65536:
-                sink(self.buffer[:-256])
-                self.buffer = self.buffer[-256:]
+        while not self.lines:
             try:
-                data = self.agent.recv(65536)
+                data = self.agent.recv(1 << 16)
                 if not data:
                     raise VmError(f"{self.name}: " + (self.errors or ["QEMU has gone"])[-1])
-                self.buffer += data
+                *self.lines, self.rest = (self.rest + data).split(b"\n")
             except socket.timeout:
                 if self._panicked():
                     raise VmError(f"{self.name}: the guest has panicked") from None
             except OSError as e:
                 raise VmError(f"{self.name}: {e}") from e
+        return self.lines.pop(0).decode(errors="replace")
 
-    def sh(self, command, check=True):
-        """Run a line of shell in the guest: (exit status, output). With `check`, failure raises."""
+    def sh(self, command, check=True, each=None):
+        """Run a line of shell in the guest: (exit status, output). With `check`, failure raises.
+
+        `each` is called with every line of output as it comes.
+        """
         self._send(command)
-        text, m = self._read_until(re.compile(rb"::c%d (\d+)\n" % self.tag))
-        self.log.write(text)
+        end = re.compile(rf"(.*)::c{self.tag} (\d+)$")
+        text = []
+        while True:
+            line = self._line()
+            m = end.match(line)
+            if m:
+                line = m[1]
+            if line or not m:
+                text.append(line)
+                self.log.write(line.encode() + b"\n")
+                if each:
+                    each(line)
+                    self.log.flush()
+            if m:
+                break
         self.log.flush()
-        status, text = int(m[1]), text.decode(errors="replace")
+        status, text = int(m[2]), "\n".join(text)
         if check and status:
             raise VmError(f"{self.name}: '{command}' ended with status {status}: {text.strip()[-300:]}")
         return status, text
@@ -295,7 +305,7 @@ class Guest:
         reasons of its own, such as the buffer of translated code.
         """
         if not hasattr(self, "ram"):
-            m = re.search(r"^\s*s390\.ram .*(0x[0-9a-f]+)\s*$", self.hmp("info ramblock"), re.M)
+            m = re.search(r"^\s*s390\.ram .*(0x[0-9a-f]+)\s+rw\s*$", self.hmp("info ramblock"), re.M)
             if not m:
                 raise VmError("no block s390.ram in 'info ramblock'")
             self.ram = int(m[1], 16)
@@ -369,10 +379,16 @@ def run(cmd, **kwargs):
     return subprocess.run(cmd, check=True, stdout=subprocess.PIPE, text=True, **kwargs).stdout.strip()
 
 
-def built(*cmd):
-    """Path that one of the scripts/ prints; its progress goes to the terminal."""
-    top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def built_by(script, *args):
+    """Path that a script of this repository prints; its progress goes to the terminal."""
     try:
-        return run([os.path.join(top, "scripts", cmd[0]), *cmd[1:]])
+        return run([os.path.join(TOP, script), *args])
     except subprocess.CalledProcessError as e:
-        raise SystemExit(f"{cmd[0]} failed with status {e.returncode}") from e
+        raise SystemExit(f"{script} failed with status {e.returncode}") from e
+
+
+def built(script, *args):
+    return built_by("scripts/" + script, *args)
