@@ -2,7 +2,8 @@
 # Print the directory of a pristine, unpacked base kernel tree.
 # usage: scripts/fetch-linux.sh [--vanilla]
 #   default        the distribution's linux-source-6.12 package, newest version offered
-#   --vanilla      the unpatched 6.12.y tarball (orig tarball of Debian 13's kernel)
+#   --vanilla      another, unpatched 6.12.y, to see that the series applies there, too: the orig tarball
+#                  of a Debian 13 kernel, 6.12.107 where it is still to be had
 #   LINUX_TARBALL= any other 6.12.y tarball;  LINUX= any unpacked 6.12.y tree
 . "$(dirname "$0")/lib.sh"
 
@@ -57,11 +58,13 @@ copy_git_tree() { git -C "$LINUX" archive HEAD | tar -C "$1" -xf -; }
 copy_plain_tree() { cp -a -- "$LINUX/." "$1"; }
 
 if [[ ${1-} == --vanilla ]]; then
-	dir=$(unpacked linux "$(apt_orig linux '^6\.12\.')")
+	tarball=$(apt_orig linux '^6\.12\.107-') || tarball=$(apt_orig linux '^6\.12\.')
+	dir=$(unpacked linux "$tarball")
 elif [[ -n ${LINUX-} ]]; then
 	dir=$(user_tree)
 else
-	dir=$(unpacked linux "${LINUX_TARBALL:-$(package_tarball)}")
+	tarball=${LINUX_TARBALL:-$(package_tarball)}
+	dir=$(unpacked linux "$tarball")
 fi
 version=$(make -s -C "$dir" kernelversion)
 [[ $version == 6.12.* ]] || die "the base is $version, this series is for 6.12.y"

@@ -3,7 +3,8 @@
 # package. QEMU_TARBALL= names another 10.0.y tarball.
 . "$(dirname "$0")/lib.sh"
 
-dir=$(unpacked qemu "${QEMU_TARBALL:-$(apt_orig qemu '^(1:)?10\.0\.')}")
+tarball=${QEMU_TARBALL:-$(apt_orig qemu '^(1:)?10\.0\.')}
+dir=$(unpacked qemu "$tarball")
 version=$(<"$dir/VERSION")
 [[ $version == 10.0.* ]] || die "this is QEMU $version, the series is for 10.0.y"
 say "QEMU: $version"

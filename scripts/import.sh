@@ -14,6 +14,11 @@ say "checking out the base in $dir"
 git clone -q --no-checkout "$repo" "$dir"
 git -C "$dir" remote remove origin
 git -C "$dir" checkout -q -B page-hinting base
+if grep -qx '/\*' "$dir/.gitignore" 2>/dev/null; then
+	# Debian's kernel tree ignores everything, so new files would be missed. Not here.
+	git -C "$dir" update-index --skip-worktree .gitignore
+	sed -i '/^\/\*$/d' "$dir/.gitignore"
+fi
 say "applying ${#patches[@]} patches"
 am "$dir" "${patches[@]}"
 say "done; edit and commit in $dir (git rebase -i base), then: scripts/export.sh $name $dir"

@@ -75,6 +75,11 @@ fill_cache() {
 # series NAME: the patches of patches/NAME in order, one path a line.
 series() { find "$TOP/patches/$1" -maxdepth 1 -name '[0-9]*.patch' ! -name '0000-*' 2>/dev/null | sort; }
 
+# touched PATCH...: the files they name.
+touched() { sed -n 's,^\(---\|+++\) [ab]/,,p' "$@" | sort -u; }
+# created PATCH...: files that do not exist before.
+created() { awk '/^--- \/dev\/null$/ { getline; sub(/^\+\+\+ b\//, ""); print }' "$@" | sort -u; }
+
 # series_hash NAME: "none" without patches.
 series_hash() {
 	local p
@@ -119,6 +124,7 @@ apt_write_sources() {
 	local uri suite
 	while read -r uri suite; do
 		case $suite in
+		*-security) ;;	# its mirrors list versions that they no longer have
 		bookworm*|trixie*)
 			echo "deb-src [signed-by=$apt_keyring] $uri ${suite/#bookworm/trixie} main" ;;
 		esac
@@ -147,33 +153,34 @@ apt_private_update() {
 	fi
 }
 
-# apt_source_version PACKAGE REGEX: newest version that matches.
-apt_source_version() {
-	local v best=
-	while read -r v; do
-		[[ $v =~ $2 ]] || continue
-		[[ -n $best ]] && dpkg --compare-versions "$v" le "$best" || best=$v
-	done < <(apt_private apt-cache showsrc --only-source "$1" 2>/dev/null | sed -n 's/^Version: //p')
-	[[ -n $best ]] && echo "$best"
+# apt_source_versions PACKAGE REGEX: the versions that match, newest first.
+apt_source_versions() {
+	{ apt_private apt-cache showsrc --only-source "$1" 2>/dev/null || true; } |
+		sed -n 's/^Version: //p' | { grep -E "$2" || true; } | sort -uVr
 }
 
 # apt_orig PACKAGE REGEX: path of the newest matching version's orig tarball, downloaded when needed.
-# apt checks it against the hashes of the signed lists.
+# apt checks it against the hashes of the signed lists. Lists can name what a mirror does not have,
+# so the next one is tried, too.
 apt_orig() {
-	local pkg=$1 version dir=$CACHE/downloads/$1 tar=
+	local pkg=$1 version v dir=$CACHE/downloads/$1 tar
 	mkdir -p "$dir"
 	apt_private_update
-	if version=$(apt_source_version "$pkg" "$2"); then
-		tar=$dir/${pkg}_${version#*:}
-		tar=$(compgen -G "${tar%-*}.orig.tar.*" | grep -v '\.asc$' | head -n 1) || true
-		if [[ -z $tar ]]; then
-			say "downloading $pkg $version"
-			(cd "$dir" && apt_private apt-get source --download-only --only-source "$pkg=$version") >&2 ||
-				say "download failed"
+	for version in $(apt_source_versions "$pkg" "$2" | head -n 2); do
+		v=${version#*:}
+		for tar in "$dir/${pkg}_${v%-*}".orig.tar.*z; do
+			[[ -f $tar ]] && { echo "$tar"; return; }
+		done
+		say "downloading $pkg $version"
+		if (cd "$dir" && apt_private apt-get source --download-only --only-source "$pkg=$version") \
+			>"$dir/log" 2>&1; then
+			echo "$dir/${pkg}_${v%-*}".orig.tar.*z
+			return
 		fi
-	fi
-	# Offline, or just downloaded: the newest there is.
-	[[ -n $tar ]] || tar=$(find "$dir" -name '*.orig.tar.*z' 2>/dev/null | sort -V | tail -n 1)
+		say "no success (see $dir/log)"
+	done
+	# offline: what an earlier run has fetched
+	tar=$(find "$dir" -name '*.orig.tar.*z' | sort -V | tail -n 1)
 	[[ -n $tar ]] || die "no source package $pkg with a version like $2 within reach"
 	echo "$tar"
 }

@@ -50,11 +50,6 @@ am() {
 	git -C "$dir" -c core.autocrlf=false -c gc.auto=0 am -q --no-3way --keep-non-patch --keep-cr --no-scissors "$@" >&2
 }
 
-# touched PATCH...: the files they name.
-touched() { sed -n 's,^\(---\|+++\) [ab]/,,p' "$@" | sort -u; }
-# created PATCH...: files that do not exist before.
-created() { awk '/^--- \/dev\/null$/ { getline; sub(/^\+\+\+ b\//, ""); print }' "$@" | sort -u; }
-
 # sparse_import NAME DIR: like import, but with only the touched files checked out; takes seconds.
 sparse_import() {
 	local repo p
@@ -69,11 +64,11 @@ sparse_import() {
 # export_patches DIR OUT: commits base..HEAD of DIR as OUT/NNNN-*.patch
 export_patches() {
 	git -C "$1" -c core.quotePath=true -c diff.algorithm=histogram -c diff.indentHeuristic=true \
-		-c diff.context=3 -c diff.interHunkContext=0 -c diff.orderFile= -c diff.suppressBlankEmpty=false \
+		-c diff.context=3 -c diff.interHunkContext=0 -c diff.suppressBlankEmpty=false \
 		-c format.pretty= -c format.headers= -c format.encodeEmailHeaders=true -c i18n.logOutputEncoding=UTF-8 \
 		format-patch -q --zero-commit --no-signature --full-index --no-numbered -M50% --no-base --no-thread \
 		--no-attach --no-signoff --no-notes --no-cover-letter --no-color --no-ext-diff --no-textconv \
-		--subject-prefix=PATCH --src-prefix=a/ --dst-prefix=b/ --stat=72 --summary \
+		--subject-prefix=PATCH --src-prefix=a/ --dst-prefix=b/ -O/dev/null --stat=72 --summary \
 		-o "$2" base..HEAD
 }
 

@@ -1,0 +1,201 @@
+#!/bin/bash
+# Checks of the repository itself; TAP.
+# usage: scripts/check.sh [--builds]
+#   --builds   also: each patch builds, and nothing changes with the feature off (scripts/check-builds.sh)
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/series.sh"
+
+need git perl shellcheck
+cd "$TOP"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# Each check is a function: what it prints on stdout are complaints, none means that it passed.
+n=0 failed=0
+run() {
+	local name=$1 rc=0
+	shift
+	("$@") >"$work/out" 2>"$work/err" || rc=$?
+	n=$((n + 1))
+	if ((rc == 0)) && [[ ! -s $work/out ]]; then
+		echo "ok $n - $name"
+	else
+		echo "not ok $n - $name"
+		cat "$work/out" "$work/err" | head -n 100 | sed 's/^/#   /'
+		failed=$((failed + 1))
+	fi
+}
+skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
+
+# Files of the repository, also those that are not committed yet. Where there is no git: all.
+files() { git ls-files --cached --others --exclude-standard 2>/dev/null | sort -u | while read -r f; do [[ ! -f $f ]] || echo "$f"; done; }
+
+headers() {
+	local p i=0 f
+	while read -r p; do
+		i=$((i + 1)) f=${p#"$TOP"/}
+		[[ ${p##*/} == "$(printf %04d $i)"-* ]] || echo "$f: number $i expected"
+		sed '/^---$/q' "$p" >"$work/head"
+		grep -q '^From: .* <.*@.*>$' "$work/head" || echo "$f: no From"
+		grep -q '^Date: ' "$work/head" || echo "$f: no Date"
+		grep -q '^Subject: \[PATCH\] [^ ].*: ' "$work/head" || echo "$f: no Subject, or none of the form 'area: what'"
+		grep -q '^Signed-off-by: .* <.*@.*>$' "$work/head" || echo "$f: no Signed-off-by"
+	done < <(series "$1")
+	((i)) || echo "patches/$1: no patches"
+	[[ -f patches/$1/base ]] || echo "patches/$1/base: missing"
+	[[ -f patches/$1/0000-cover-letter.txt ]] || echo "patches/$1/0000-cover-letter.txt: missing"
+}
+
+orphans() {
+	local f
+	for f in patches/*; do [[ $f == patches/linux || $f == patches/qemu ]] || echo "$f: does not belong there"; done
+	for f in patches/linux/* patches/qemu/*; do
+		[[ -e $f ]] || continue
+		case ${f##*/} in
+		base|0000-cover-letter.txt) ;;
+		[0-9][0-9][0-9][0-9]-*.patch) ;;
+		*) echo "$f: does not belong there" ;;
+		esac
+	done
+}
+
+applies() { sparse_import "$1" "$work/$1"; }
+
+# Vanilla 6.12.y, whose mm/ differs from the packaged kernel's. "git apply" takes no fuzz.
+vanilla() {
+	local f src dir=$work/vanilla
+	src=$("$TOP/scripts/fetch-linux.sh" --vanilla)
+	mkdir "$dir"
+	mapfile -t patches < <(series linux)
+	while read -r f; do
+		[[ ! -e $src/$f ]] || (cd "$src" && cp -p --parents "$f" "$dir")
+	done < <(touched "${patches[@]}")
+	apply_series linux "$dir"
+}
+
+# Without what depends on the exact base: line numbers and blob names.
+normalise() { sed -E 's/^@@ -[0-9,]+ \+[0-9,]+ @@.*/@@/; /^index [0-9a-f]{40}\.\./d' "$1"; }
+
+reexport() {
+	local p base
+	mkdir "$work/$1-patches"
+	export_patches "$work/$1" "$work/$1-patches"
+	base=$(git -C "$work/$1" log -1 --format=%s base)
+	diff <(series "$1" | sed 's,.*/,,') <(find "$work/$1-patches" -name '*.patch' -printf '%f\n' | sort) || return 0
+	for p in "$work/$1-patches"/*.patch; do
+		cmp -s "$p" "patches/$1/${p##*/}" && continue
+		if [[ $base != *" $(<"patches/$1/base")" ]] &&
+		   cmp -s <(normalise "$p") <(normalise "patches/$1/${p##*/}"); then
+			continue
+		fi
+		diff "patches/$1/${p##*/}" "$p" | head -n 20
+	done
+}
+
+overlay() {
+	local d
+	mkdir "$work/overlay"
+	export_overlay "$work/linux" "$work/overlay"
+	cmp "$work/overlay/MAINTAINERS" MAINTAINERS
+	for d in "${overlay_dirs[@]}"; do
+		[[ -e $d || -e $work/overlay/$d ]] || continue
+		diff -rN "$d" "$work/overlay/$d" | head -n 20
+	done
+	diff <(cd "$work/overlay" && find . -type f -printf '%m %P\n' | sed 's/^[0-9]\([0-9]\).*\( .*\)/\1\2/' | sort) \
+	     <(for d in "${overlay_dirs[@]}" MAINTAINERS; do [[ ! -e $d ]] || find "$d" -type f -printf '%m %p\n'; done |
+		sed 's/^[0-9]\([0-9]\).*\( .*\)/\1\2/' | sort)
+}
+
+# checkpatch-allow.txt: "SERIES TYPE FILE # reason", FILE may be a pattern.
+checkpatch() {
+	local name=$1 src p file type line level text allow
+	src=$(base_source "$name")
+	case $name in
+	linux) set -- --strict --codespell --show-types --terse --showfile --no-summary --no-tree --max-line-length=100 ;;
+	qemu) set -- --terse --no-summary --no-tree ;;
+	esac
+	: >"$work/used"
+	# PATH: codespell's dictionary belongs to the system's python3
+	while read -r p; do
+		(cd "$src" && PATH=/usr/bin:/bin perl scripts/checkpatch.pl "$@" "$p") 2>&1 |
+			sed "s,^:,patches/$name/${p##*/}:,"
+	done < <(series "$name") >"$work/checkpatch" || true
+	while IFS= read -r line; do
+		[[ $line =~ ^([^:]*):([0-9]+:)?\ (ERROR|WARNING|CHECK)(:[A-Z0-9_]+)?:\ (.*) ]] || { [[ -z $line ]] || echo "$line"; continue; }
+		file=${BASH_REMATCH[1]##*"$TOP"/} level=${BASH_REMATCH[3]} type=${BASH_REMATCH[4]#:} text=${BASH_REMATCH[5]}
+		# QEMU's checkpatch names no types
+		type=${type:-$(tr -cs 'A-Za-z0-9\n' _ <<<"$text")}
+		while read -r allow; do
+			# shellcheck disable=SC2053,SC2086	# a pattern, and a line of words
+			{ set -- $allow; [[ $1 == "$name" && $type == $2 && $file == $3 ]]; } && { echo "$allow" >>"$work/used"; continue 2; }
+		done < <(grep -v '^ *\(#\|$\)' scripts/checkpatch-allow.txt)
+		echo "$file: $level:$type: $text"
+	done <"$work/checkpatch"
+	grep "^$name " scripts/checkpatch-allow.txt | while read -r allow; do
+		[[ $allow == *' # '?* ]] || echo "checkpatch-allow.txt: no reason: $allow"
+		grep -qxF -- "$allow" "$work/used" || echo "checkpatch-allow.txt: not needed: $allow"
+	done
+}
+
+shell_scripts() {
+	local f list=()
+	while read -r f; do
+		[[ $f == *.sh ]] || head -n 1 "$f" 2>/dev/null | grep -aq '^#!.*\b\(ba\|da\)\?sh\b' || continue
+		list+=("$f")
+	done < <(files | grep -v '^patches/\|\.\(png\|gz\|img\)$')
+	shellcheck -f gcc "${list[@]}" || true
+}
+
+python_files() {
+	local f
+	{ files | grep '\.py$' || true; } | while read -r f; do
+		/usr/bin/python3 - "$f" <<-'END'
+			import sys
+			compile(open(sys.argv[1]).read(), sys.argv[1], "exec")
+		END
+	done
+}
+
+# Own files only: patches have their own rules (and checkpatch).
+whitespace() {
+	{ files | grep -v '^patches/.*\.patch$\|\.\(png\|svg\|gz\|img\)$' || true; } | while read -r f; do
+		grep -HnI '[[:blank:]]$' "$f" || true
+		if [[ -s $f && -n $(tail -c 1 "$f" | tr -d '\n\0') ]]; then echo "$f: no newline at the end"; fi
+	done
+}
+
+# Where the packages come from, and where a checkout lies, differs between machines.
+names() {
+	local hosts
+	hosts=$(apt_suites 2>/dev/null | sed -n 's,^[a-z+]*://\([^/ ]*\).*,\1,p' | sort -u | sed 's/\./\\./g' | paste -sd'|')
+	files | tr '\n' '\0' | xargs -0 grep -nIE "${hosts:-^\$^}|(^|[^[:alnum:]_.\$}~/-])/(work|root)/" || true
+}
+
+for s in linux qemu; do
+	if [[ -z $(series $s) ]]; then
+		run "$s: there are patches" echo "patches/$s is empty"
+		continue
+	fi
+	run "$s: numbers, From, Subject, Signed-off-by, cover letter" headers $s
+	run "$s: applies to its base in order, no fuzz" applies $s
+	[[ ! -d $work/$s ]] || run "$s: export of the import is identical" reexport $s
+	run "$s: checkpatch, but for what checkpatch-allow.txt gives reasons" checkpatch $s
+done
+if [[ -d $work/linux ]]; then
+	run "linux: overlay equals the files that the series creates" overlay
+	if "$TOP/scripts/fetch-linux.sh" --vanilla >/dev/null 2>&1; then
+		run "linux: applies to vanilla 6.12.y, no fuzz" vanilla
+	else
+		skip "linux: applies to vanilla 6.12.y, no fuzz" "the tarball cannot be had"
+	fi
+fi
+run "no orphans in patches" orphans
+run "shellcheck" shell_scripts
+run "python files compile" python_files
+run "whitespace" whitespace
+run "no names of hosts or of this machine's directories" names
+if [[ ${1-} == --builds ]]; then
+	run "each patch builds, feature off and on; off is the base" "$TOP/scripts/check-builds.sh"
+fi
+echo "1..$n"
+((failed == 0))
