@@ -13,9 +13,9 @@ trap 'rm -rf "$work"' EXIT
 # Each check is a function: what it prints on stdout are complaints, none means that it passed.
 n=0 failed=0
 run() {
-	local name=$1 rc=0
+	local name=$1 rc
 	shift
-	("$@") >"$work/out" 2>"$work/err" || rc=$?
+	attempt "$@" >"$work/out" 2>"$work/err"
 	n=$((n + 1))
 	if ((rc == 0)) && [[ ! -s $work/out ]]; then
 		echo "ok $n - $name"

@@ -32,6 +32,15 @@ quietly() {
 	die "failed: $* (log: $log)"
 }
 
+# attempt COMMAND...: run it in a subshell; its status goes to $rc. The first failure in COMMAND ends it,
+# unlike in "if" and "||", where bash ignores errexit all the way down (this function can't help there).
+attempt() {
+	set +e
+	(set -e; "$@")
+	rc=$?
+	set -e
+}
+
 # The first 16 digits of a SHA-256 are plenty for a cache key.
 hash_stdin() { sha256sum | cut -c1-16; }
 
@@ -53,8 +62,8 @@ with_lock() {
 }
 
 # cached DIR FUNCTION ARG...: print DIR, filled by FUNCTION DIR ARG... unless that was done before.
-# DIR.ok marks success, so a half-filled directory is never taken for a result.
-# Not in "if", "||" or "&&": bash ignores errexit inside those, and half a result would count as one.
+# DIR.ok marks success, so a half-filled directory is never taken for a result. Not for use in "if" or
+# "||": see attempt.
 cached() {
 	local dir=$1
 	[[ -e $dir.ok ]] || with_lock "${dir##*/}" fill_cache "$@"
@@ -63,12 +72,13 @@ cached() {
 }
 
 fill_cache() {
-	local dir=$1 fn=$2
+	local dir=$1 fn=$2 rc
 	shift 2
 	[[ ! -e $dir.ok ]] || return 0	# the process we waited for has made it
 	rm -rf -- "$dir"
 	mkdir -p -- "$dir"
-	("$fn" "$dir" "$@") >&2
+	attempt "$fn" "$dir" "$@" >&2
+	((rc == 0)) || exit "$rc"
 	touch -- "$dir.ok"
 }
 

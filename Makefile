@@ -1,0 +1,65 @@
+# Guest page hinting for Linux 6.12: fetch, build, run, test. All work is done by scripts/ and vm/.
+# Prerequisites are installed where possible (root on Debian), else named.
+
+LINUX ?=
+STAGES ?=
+
+help:
+	@echo 'make run           build all, run the demonstration in a guest, print what happened'
+	@echo 'make test          all tests (STAGES="apply model ..." for some of them)'
+	@echo 'make shell         the same guest with a shell'
+	@echo 'make apply LINUX=DIR     put the series on your own 6.12.y tree'
+	@echo
+	@echo 'make deps          install the packages needed (Debian, root)'
+	@echo 'make qemu          build the QEMU with the host part, print its path'
+	@echo 'make kernel        build the guest kernel (CONFIG=run|test), print its directory'
+	@echo 'make guest         build the guest'"'"'s initrd, print its directory'
+	@echo 'make check         checks of the repository (patches, overlay, style)'
+	@echo 'make check-builds  each patch builds; with the feature off nothing changes'
+	@echo 'make import SERIES=linux|qemu DIR=NEW   patches -> git tree'
+	@echo 'make export SERIES=linux|qemu DIR=TREE  git tree -> patches and overlay'
+	@echo 'make clean-cache   forget what was not used for two weeks (ALL=1: everything)'
+	@echo
+	@echo 'Another kernel to start from: LINUX_TARBALL=FILE or LINUX=DIR in the environment of make run.'
+
+deps:
+	scripts/deps.sh
+
+qemu: deps
+	scripts/build-qemu.sh
+
+CONFIG ?= run
+kernel: deps
+	scripts/build-kernel.sh $(CONFIG)
+
+guest: deps
+	scripts/build-guest.sh
+
+run: deps
+	vm/run
+
+shell: deps
+	vm/shell
+
+test:
+	@scripts/test.sh $(STAGES)
+
+check: deps
+	scripts/check.sh
+
+check-builds: deps
+	scripts/check-builds.sh
+
+apply:
+	@env -u LINUX scripts/apply.sh '$(LINUX)'
+
+import:
+	scripts/import.sh '$(SERIES)' '$(DIR)'
+
+export:
+	scripts/export.sh '$(SERIES)' '$(DIR)'
+
+clean-cache:
+	scripts/clean-cache.sh $(if $(ALL),--all)
+
+.PHONY: help deps qemu kernel guest run shell test check check-builds apply import export clean-cache

@@ -1,0 +1,25 @@
+#!/bin/bash
+# Build everything that running and testing need; TAP. What is in the cache already takes no time.
+. "$(dirname "$0")/lib.sh"
+
+n=0 failed=0
+make_one() {
+	local name=$1 start=$SECONDS rc
+	shift
+	n=$((n + 1))
+	attempt "$TOP/scripts/$1" "${@:2}" >/dev/null
+	if ((rc == 0)); then
+		echo "ok $n - $name ($((SECONDS - start)) s)"
+	else
+		echo "not ok $n - $name"
+		failed=1
+	fi
+}
+echo 1..6
+make_one "QEMU" build-qemu.sh
+make_one "QEMU without the series" build-qemu.sh --stock
+make_one "kernel to run" build-kernel.sh run
+make_one "kernel with all checkers" build-kernel.sh test
+make_one "base kernel, for comparison" build-kernel.sh --base run
+make_one "guest's file system" build-guest.sh
+((!failed))
