@@ -35,7 +35,7 @@ headers() {
 	while read -r p; do
 		i=$((i + 1)) f=${p#"$TOP"/}
 		[[ ${p##*/} == "$(printf %04d $i)"-* ]] || echo "$f: number $i expected"
-		sed '/^---$/q' "$p" >"$work/head"
+		sed '/^---$/q' "$p" | sed -z 's/\n / /g' >"$work/head"	# long header lines are folded
 		grep -q '^From: .* <.*@.*>$' "$work/head" || echo "$f: no From"
 		grep -q '^Date: ' "$work/head" || echo "$f: no Date"
 		grep -q '^Subject: \[PATCH\] [^ ].*: ' "$work/head" || echo "$f: no Subject, or none of the form 'area: what'"
@@ -108,7 +108,7 @@ overlay() {
 
 # checkpatch-allow.txt: "SERIES TYPE FILE # reason", FILE may be a pattern.
 checkpatch() {
-	local name=$1 src p file type line level text allow
+	local name=$1 src p file number type line level text allow
 	src=$(base_source "$name")
 	case $name in
 	linux) set -- --strict --codespell --show-types --terse --showfile --no-summary --no-tree --max-line-length=100 ;;
@@ -122,14 +122,14 @@ checkpatch() {
 	done < <(series "$name") >"$work/checkpatch" || true
 	while IFS= read -r line; do
 		[[ $line =~ ^([^:]*):([0-9]+:)?\ (ERROR|WARNING|CHECK)(:[A-Z0-9_]+)?:\ (.*) ]] || { [[ -z $line ]] || echo "$line"; continue; }
-		file=${BASH_REMATCH[1]##*"$TOP"/} level=${BASH_REMATCH[3]} type=${BASH_REMATCH[4]#:} text=${BASH_REMATCH[5]}
+		file=${BASH_REMATCH[1]##*"$TOP"/} number=${BASH_REMATCH[2]} level=${BASH_REMATCH[3]} type=${BASH_REMATCH[4]#:} text=${BASH_REMATCH[5]}
 		# QEMU's checkpatch names no types
 		type=${type:-$(tr -cs 'A-Za-z0-9\n' _ <<<"$text")}
 		while read -r allow; do
 			# shellcheck disable=SC2053,SC2086	# a pattern, and a line of words
 			{ set -- $allow; [[ $1 == "$name" && $type == $2 && $file == $3 ]]; } && { echo "$allow" >>"$work/used"; continue 2; }
 		done < <(grep -v '^ *\(#\|$\)' scripts/checkpatch-allow.txt)
-		echo "$file: $level:$type: $text"
+		echo "$file:$number $level:$type: $text"
 	done <"$work/checkpatch"
 	grep "^$name " scripts/checkpatch-allow.txt | while read -r allow; do
 		[[ $allow == *' # '?* ]] || echo "checkpatch-allow.txt: no reason: $allow"
