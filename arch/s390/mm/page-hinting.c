@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Guest page hinting with the ESSA instruction, as z/VM offers it.
+ *
+ * The host keeps a state for each frame of the guest. ESSA changes it, and
+ * returns what it was. Volatile and zero, that is without content, means
+ * discarded; zero alone is also a stable frame that was never written to.
+ *
+ * An access to a discarded frame is program interruption 0x1a with its
+ * absolute address. No access by the kernel gets there, see the essay in
+ * mm/page_hinting.c; the handler is a safety net.
+ */
+
+#define KMSG_COMPONENT "page_hinting"
+#define pr_fmt(fmt) KMSG_COMPONENT ": " fmt
+
+#include <linux/gfp.h>
+#include <linux/init.h>
+#include <linux/kprobes.h>
+#include <linux/mm.h>
+#include <linux/page_hinting.h>
+#include <linux/panic.h>
+#include <linux/printk.h>
+#include <linux/sched/debug.h>
+#include <linux/sched/signal.h>
+#include <asm/extable.h>
+#include <asm/fault.h>
+#include <asm/page-states.h>
+#include <asm/setup.h>
+#include <asm/uv.h>
+#include "../kernel/entry.h"
+
+static notrace bool essa_was_discarded(unsigned long state)
+{
+	return (state & (ESSA_USAGE_MASK | ESSA_CONTENT_MASK)) ==
+	       (ESSA_USAGE_VOLATILE | ESSA_CONTENT_ZERO);
+}
+
+static notrace void essa_set_volatile(unsigned long pfn, unsigned long nr)
+{
+	unsigned long paddr = PFN_PHYS(pfn);
+
+	for (; nr; nr--, paddr += PAGE_SIZE)
+		essa(paddr, ESSA_SET_VOLATILE);
+}
+NOKPROBE_SYMBOL(essa_set_volatile);
+
+static notrace bool essa_set_stable(unsigned long pfn, unsigned long nr)
+{
+	unsigned long paddr = PFN_PHYS(pfn);
+	bool lost = false;
+
+	/* Without facility 147, code 7 would be a specification exception. */
+	for (; nr; nr--, paddr += PAGE_SIZE) {
+		if (cmma_flag < 2)
+			lost |= essa_was_discarded(essa(paddr, ESSA_SET_STABLE));
+		else
+			lost |= essa_was_discarded(essa(paddr, ESSA_SET_STABLE_NODAT));
+	}
+	return lost;
+}
+NOKPROBE_SYMBOL(essa_set_stable);
+
+static notrace bool essa_is_discarded(unsigned long pfn, unsigned long nr)
+{
+	unsigned long paddr = PFN_PHYS(pfn);
+
+	for (; nr; nr--, paddr += PAGE_SIZE) {
+		if (essa_was_discarded(essa(paddr, ESSA_GET_STATE)))
+			return true;
+	}
+	return false;
+}
+NOKPROBE_SYMBOL(essa_is_discarded);
+
+/*
+ * KVM records the states, but forgets that a block was discarded as soon as
+ * anything in the host touches it, and the guest takes zeros for data. There
+ * is no way to find that out from here.
+ */
+static void essa_enable(void)
+{
+	if (MACHINE_IS_KVM) {
+		pr_warn("volatile pages are not safe under KVM, data may be lost\n");
+		add_taint(TAINT_CPU_OUT_OF_SPEC, LOCKDEP_STILL_OK);
+	}
+}
+
+static const struct page_hinting_ops essa_ops = {
+	.name		= "ESSA",
+	.set_volatile	= essa_set_volatile,
+	.set_stable	= essa_set_stable,
+	.is_discarded	= essa_is_discarded,
+	.enable		= essa_enable,
+};
+
+/* Does the host do what the manual says, as far as one block can tell? */
+static bool __init essa_self_test(void)
+{
+	struct page *page = alloc_page(GFP_KERNEL);
+	unsigned long paddr, state;
+	bool good;
+
+	if (!page)
+		return false;
+	paddr = page_to_phys(page);
+	essa(paddr, ESSA_SET_VOLATILE);
+	state = essa(paddr, ESSA_GET_STATE);
+	good = (state & ESSA_USAGE_MASK) == ESSA_USAGE_VOLATILE;
+	state = essa(paddr, ESSA_SET_STABLE);
+	good &= (state & ESSA_USAGE_MASK) == ESSA_USAGE_VOLATILE;
+	state = essa(paddr, ESSA_GET_STATE);
+	good &= (state & ESSA_USAGE_MASK) == ESSA_USAGE_STABLE;
+	__free_page(page);
+	return good;
+}
+
+static int __init essa_init(void)
+{
+	if (!cmma_flag) {
+		pr_info("not available, the host has no ESSA or cmma= is off\n");
+		return 0;
+	}
+	if (is_prot_virt_guest()) {
+		pr_info("not available to a protected guest\n");
+		return 0;
+	}
+	if (!essa_self_test()) {
+		pr_info("not available, ESSA does not behave as expected\n");
+		return 0;
+	}
+	if (MACHINE_IS_VM)
+		pr_info("page_hinting=on has not been tried under z/VM, but may be\n");
+	return page_hinting_register(&essa_ops);
+}
+subsys_initcall(essa_init);
+
+void do_discard_exception(struct pt_regs *regs)
+{
+	/* An absolute address, and the low bits are not those of a TEID. */
+	unsigned long paddr = regs->int_parm_long & PAGE_MASK;
+
+	if (kprobe_page_fault(regs, 0x1a))
+		return;
+	/* Not discarded any more: the instruction was nullified, repeat it. */
+	if (!page_hinting_fault(PHYS_PFN(paddr)))
+		return;
+	if (user_mode(regs)) {
+		report_user_fault(regs, SIGBUS, 0);
+		force_sig_fault(SIGBUS, BUS_ADRERR,
+				(void __user *)regs->psw.addr);
+	} else if (!fixup_exception(regs)) {
+		pr_alert("access to discarded frame at 0x%016lx\n", paddr);
+		die(regs, "block-volatility exception");
+	}
+}
+NOKPROBE_SYMBOL(do_discard_exception);

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _LINUX_PAGE_HINTING_H
+#define _LINUX_PAGE_HINTING_H
+
+#include <linux/jump_label.h>
+#include <linux/page-flags.h>
+
+struct pt_regs;
+
+/**
+ * struct page_hinting_ops - what a host has to offer
+ * @name:	  for the boot log
+ * @set_volatile: allow the host to discard the content of a range of frames
+ * @set_stable:	  forbid it again, and tell whether the host has already
+ *		  discarded any of the frames. Test and change are one atomic
+ *		  step: a frame is never reported as kept and then discarded.
+ * @is_discarded: tell whether the host has discarded any of the frames, and
+ *		  change nothing
+ * @enable:	  optional; called each time before the first folio may become
+ *		  volatile, for a word of warning
+ *
+ * A range is given as first page frame number and number of frames, and
+ * belongs to one folio. All but @enable are called with interrupts disabled
+ * and must be notrace. @set_stable and @set_volatile are compiler barriers,
+ * and order all accesses to the content of the frames.
+ */
+struct page_hinting_ops {
+	const char *name;
+	void (*set_volatile)(unsigned long pfn, unsigned long nr);
+	bool (*set_stable)(unsigned long pfn, unsigned long nr);
+	bool (*is_discarded)(unsigned long pfn, unsigned long nr);
+	void (*enable)(void);
+};
+
+/**
+ * enum page_hinting_mode - how much the host is told
+ * @PAGE_HINTING_OFF:	 nothing
+ * @PAGE_HINTING_UNUSED: which frames are free
+ * @PAGE_HINTING_ON:	 and which ones hold idle, clean page cache
+ */
+enum page_hinting_mode {
+	PAGE_HINTING_OFF,
+	PAGE_HINTING_UNUSED,
+	PAGE_HINTING_ON,
+};
+
+#ifdef CONFIG_PAGE_HINTING
+DECLARE_STATIC_KEY_FALSE(page_hinting_key);
+DECLARE_STATIC_KEY_TRUE(page_hinting_unused_key);
+
+int page_hinting_register(const struct page_hinting_ops *ops);
+bool page_hinting_fault(unsigned long pfn);
+bool __folio_make_stable(struct folio *folio);
+
+/**
+ * folio_make_stable - get a folio ready for use of its content
+ * @folio: the folio
+ *
+ * Whoever has just taken a reference to a folio of the page cache, and wants
+ * to use the content, calls this before testing folio_test_uptodate(). If the
+ * host has discarded the content, the folio is no longer uptodate
+ * afterwards, and the caller goes on as after a failed read.
+ *
+ * Context: Any. The caller holds a reference. Does not sleep.
+ * Return: false if the state of the folio could not be found out, which only
+ * happens with interrupts disabled. The content must not be touched then.
+ */
+static inline bool folio_make_stable(struct folio *folio)
+{
+	if (!static_branch_unlikely(&page_hinting_key))
+		return true;
+	if (likely(!folio_test_hinted(folio)))
+		return true;
+	return __folio_make_stable(folio);
+}
+
+/**
+ * page_hinting_unused - is the host told about free pages?
+ *
+ * Context: Any.
+ * Return: true if architecture code should hint pages as they are freed.
+ */
+static inline bool page_hinting_unused(void)
+{
+	return static_branch_likely(&page_hinting_unused_key);
+}
+#else
+static inline bool folio_make_stable(struct folio *folio)
+{
+	return true;
+}
+
+static inline bool page_hinting_unused(void)
+{
+	return true;
+}
+#endif /* CONFIG_PAGE_HINTING */
+#endif /* _LINUX_PAGE_HINTING_H */

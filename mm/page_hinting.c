@@ -1,0 +1,592 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Guest page hinting: tell the host which page cache it may take.
+ *
+ * The problem
+ *
+ * A host with more guest memory than real memory pages out frames whose
+ * content it does not know. Much of it is clean page cache, which the guest
+ * could read again from its own disk. Writing that to the paging device, and
+ * reading it back, is I/O for nothing; asking the guest to shrink its cache
+ * means to wait until the guest has run.
+ *
+ * The idea
+ *
+ * The guest says beforehand what it can do without. A folio is made volatile
+ * while reclaim could free it without I/O: idle, clean, unmapped, and held by
+ * the page cache alone. The host may then discard its content, without I/O
+ * and without running the guest. A discard is reclaim that is done by the
+ * host, when and if the host needs it. The folio stays in the cache, and most
+ * often the guest will find it there, untouched.
+ *
+ * The states of a folio
+ *
+ *	PG_hinted PG_volatile
+ *	    0	      0		stable: the content is the guest's alone
+ *	    1	      0		armed: stable, nobody took it since it was armed
+ *	    1	      1		volatile: the host may have discarded it
+ *	    0	      1		lost: stable, was found discarded; the content is
+ *				worthless until read again, which is what
+ *				!PG_uptodate says. Once uptodate again, this is
+ *				the same as 00.
+ *
+ *		    clock, 1st visit	       clock, 2nd visit
+ *	    stable ------------------> armed ------------------> volatile
+ *	      ^ ^------------------------'			   |  |
+ *	      |		 taker					   |  |
+ *	      |--------------------------------------------------'  |
+ *	      |		 taker: content kept			   |
+ *	      `----- read ----- lost <-----------------------------'
+ *				     taker, clock: content discarded
+ *
+ * A taker is who looks up a folio in the page cache for its content. It calls
+ * folio_make_stable(), which costs one test of PG_hinted if there is nothing
+ * to do. Its call disarms an armed folio, so the takers tell the clock what is
+ * idle; there is no other record of accesses through system calls. (Not all
+ * of them call folio_mark_accessed(), and what that one does depends on the
+ * LRU in use.) Who only looks, like mincore(), is no taker.
+ *
+ * The clock (page_hinting_clock.c) visits each frame once per period. It is
+ * the only one to arm folios and to make them volatile.
+ *
+ * Who may change what
+ *
+ * Both flags are in one word, and change together by one compare-and-swap.
+ * stable -> armed, armed -> stable: anyone, no lock. A folio on its way out of
+ * the cache loses PG_lru, which is in the same word, so the arming fails; the
+ * flag may also get lost in a plain store of somebody who owns the last
+ * reference. It is a hint as long as PG_volatile is clear.
+ * armed -> volatile: holder of the folio lock and of a hash lock, with the
+ * reference count frozen (page_hint_folio()).
+ * volatile -> stable or lost: holder of a reference and of the hash lock, or
+ * owner of a folio whose reference count has dropped to zero.
+ * The state which the host keeps changes with PG_volatile, under the same
+ * hash lock. The hash locks nest inside everything.
+ *
+ * Why nobody can use volatile content
+ *
+ * 1. Through a reference. folio_ref_freeze() and folio_try_get() are atomic
+ *    operations on one counter. If a taker's comes first, the freeze finds a
+ *    reference too many and fails. If the freeze comes first, the taker gets
+ *    its reference from the unfreezing store, which is a release, and sees the
+ *    flags set before it. It then waits for the hash lock, which is dropped
+ *    only after the host has been told, and takes the frame back. Its use of
+ *    the content ends before it puts the reference, so it comes before the
+ *    next freeze that can succeed.
+ *
+ * 2. Without one. Writeback holds folios by PG_writeback alone, and takes
+ *    unconditional references when it ends, khugepaged and readahead do so
+ *    under the folio lock. A freeze under them would lose a reference. The
+ *    folio lock is held from the test of PG_writeback to the unfreeze, and
+ *    keeps all three away.
+ *
+ * 3. Through a page table. The folio is unmapped with TLB flushes complete,
+ *    and to map it takes a reference or its lock. This is why fork, COW, GUP
+ *    and secondary MMUs need no changes: they start from a mapping.
+ *
+ * 4. Dirty. Who holds a plain reference may dirty a folio without its lock,
+ *    and put it, between our test and the freeze; see the comment in
+ *    __remove_mapping(). fs-verity sets PG_checked the same way. The tests are
+ *    repeated while frozen.
+ *
+ * Why lost content is not used either
+ *
+ * The content is current if PG_uptodate is set. Who sees PG_hinted clear, sees
+ * PG_uptodate as it was at that time or later, as both are in one word. The
+ * content is accessed after the barrier in folio_test_uptodate(), so after
+ * the frame has been made stable.
+ *
+ * PG_uptodate is cleared here without the folio lock. folio_end_read() sets it
+ * with an exclusive-or that relies on nobody else changing it. This works
+ * because a volatile folio is uptodate, so no read of it is in flight, and
+ * because no read can start before PG_uptodate is cleared.
+ *
+ * A taker which has waited for the hash lock must look again. The winner may
+ * have read and dirtied the folio meanwhile; clearing PG_uptodate once more
+ * would lose data.
+ *
+ * A lost folio remains where it is: clean, unmapped, not uptodate, as after a
+ * failed read. Every file system reads such a folio again when it is wanted,
+ * and if that fails it is an ordinary I/O error. So lookups under RCU need
+ * neither sleep nor restart. To get readahead back into the game, places that
+ * may sleep evict lost folios instead (page_hint_recover(),
+ * page_hint_readahead()).
+ */
+
+#define pr_fmt(fmt) "page_hinting: " fmt
+
+#include <linux/backing-dev.h>
+#include <linux/dax.h>
+#include <linux/fs.h>
+#include <linux/hash.h>
+#include <linux/kprobes.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/rmap.h>
+#include <linux/shmem_fs.h>
+#include <linux/swap.h>
+#include <linux/vmstat.h>
+
+#include "internal.h"
+#include "page_hinting.h"
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/page_hinting.h>
+
+#define HINT_LOCK_BITS	6
+
+struct hint_lock {
+	raw_spinlock_t lock;
+} ____cacheline_aligned_in_smp;
+
+static struct hint_lock hint_locks[1 << HINT_LOCK_BITS];
+
+const struct page_hinting_ops *page_hinting_host __ro_after_init;
+
+DEFINE_STATIC_KEY_FALSE(page_hinting_key);
+/* On from the start, so as not to miss the memory that is freed at boot. */
+DEFINE_STATIC_KEY_TRUE(page_hinting_unused_key);
+
+DEFINE_STATIC_KEY_FALSE(page_hinting_used_key);
+
+/*
+ * One page lost loses the folio. With one page in a hundred taken by the host,
+ * 27 % of the folios of order 5 are lost, and 92 % of those of order 8.
+ */
+unsigned int page_hinting_max_order = 5;
+bool page_hinting_block_devices;
+
+void __init page_hinting_init_host(const struct page_hinting_ops *ops)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(hint_locks); i++)
+		raw_spin_lock_init(&hint_locks[i].lock);
+	page_hinting_host = ops;
+}
+
+static notrace raw_spinlock_t *hint_lock(struct folio *folio)
+{
+	return &hint_locks[hash_ptr(folio, HINT_LOCK_BITS)].lock;
+}
+
+static notrace void hint_account(struct folio *folio, enum vm_event_item event,
+				 long nr, long delta)
+{
+	count_vm_events(event, nr);
+	mod_node_page_state(folio_pgdat(folio), NR_VOLATILE, delta);
+}
+
+enum hint_result {
+	HINT_KEPT,
+	HINT_WAS_LOST,
+	HINT_RACED,		/* somebody else made it stable */
+	HINT_UNKNOWN,		/* lock not available */
+};
+
+/*
+ * Not to be traced or probed: a BPF program with the build ID of a user stack
+ * looks up the page cache, and would meet the lock held on this very CPU. For
+ * the same reason callers with interrupts disabled must not wait.
+ */
+static noinline notrace enum hint_result
+hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
+{
+	raw_spinlock_t *lock = hint_lock(folio);
+	enum hint_result result = HINT_RACED;
+	long nr = folio_nr_pages(folio);
+	bool may_wait = !irqs_disabled();
+	unsigned long flags;
+
+	if (!raw_spin_trylock_irqsave(lock, flags)) {
+		if (!may_wait)
+			return HINT_UNKNOWN;
+		raw_spin_lock_irqsave(lock, flags);
+	}
+	if (folio_hint_state(folio) == HINT_VOLATILE) {
+		VM_WARN_ON_ONCE_FOLIO(folio_mapped(folio), folio);
+		VM_WARN_ON_ONCE_FOLIO(folio_test_dirty(folio), folio);
+		VM_WARN_ON_ONCE_FOLIO(folio_test_private(folio), folio);
+		VM_WARN_ON_ONCE_FOLIO(!folio_test_uptodate(folio), folio);
+		/*
+		 * One fully ordered operation changes all flags, so nobody can
+		 * find PG_hinted clear and PG_uptodate still set. It comes
+		 * after the frames have been made stable, which pairs with the
+		 * barrier in folio_test_uptodate(): the content is not
+		 * accessed before that.
+		 */
+		if (page_hinting_host->set_stable(folio_pfn(folio), nr)) {
+			set_mask_bits(&folio->flags, BIT(PG_hinted) |
+				      BIT(PG_uptodate) | BIT(PG_checked) |
+				      BIT(PG_mappedtodisk), 0);
+			hint_account(folio, lost_event, nr, -nr);
+			result = HINT_WAS_LOST;
+		} else {
+			set_mask_bits(&folio->flags, HINT_MASK, 0);
+			hint_account(folio, PAGE_HINT_STABLE, nr, -nr);
+			result = HINT_KEPT;
+		}
+	}
+	raw_spin_unlock_irqrestore(lock, flags);
+	return result;
+}
+NOKPROBE_SYMBOL(hint_set_stable);
+
+/* The other half, under the same rules. @expected is the reference count. */
+static noinline notrace bool hint_set_volatile(struct folio *folio, int expected)
+{
+	raw_spinlock_t *lock = hint_lock(folio);
+	long nr = folio_nr_pages(folio);
+	bool done = false;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(lock, flags);
+	if (!folio_ref_freeze(folio, expected)) {
+		count_vm_events(PAGE_HINT_BUSY, nr);
+		goto unlock;
+	}
+	/* Whoever held a reference until now may have changed it, see 4. above */
+	if (!folio_test_dirty(folio) && !folio_test_writeback(folio) &&
+	    !folio_test_private(folio) && !folio_test_checked(folio) &&
+	    folio_test_uptodate(folio) &&
+	    folio_hint_state(folio) == HINT_ARMED) {
+		set_mask_bits(&folio->flags, 0, HINT_VOLATILE);
+		done = true;
+	}
+	/* A release: whoever gets a reference after this sees the flags. */
+	folio_ref_unfreeze(folio, expected);
+	/*
+	 * Takers spin while the count is frozen, so do not ask the host to do
+	 * anything before this point.
+	 */
+	if (done) {
+		page_hinting_host->set_volatile(folio_pfn(folio), nr);
+		hint_account(folio, PAGE_HINT_VOLATILE, nr, nr);
+	}
+unlock:
+	raw_spin_unlock_irqrestore(lock, flags);
+	return done;
+}
+NOKPROBE_SYMBOL(hint_set_volatile);
+
+/*
+ * Return: true if @folio is stable now, without the host being asked. A folio
+ * that has become volatile meanwhile makes the compare-and-swap fail.
+ */
+static bool hint_disarm(struct folio *folio)
+{
+	unsigned long old = READ_ONCE(folio->flags);
+
+	do {
+		if (!(old & BIT(PG_hinted)))
+			return true;
+		if (old & BIT(PG_volatile))
+			return false;
+	} while (!try_cmpxchg(&folio->flags, &old, old & ~BIT(PG_hinted)));
+	return true;
+}
+
+/**
+ * __folio_make_stable - slow path of folio_make_stable()
+ * @folio: a folio that was found hinted
+ *
+ * Context: Any, see folio_make_stable().
+ * Return: false if the state of the folio could not be found out.
+ */
+bool __folio_make_stable(struct folio *folio)
+{
+	if (hint_disarm(folio))
+		return true;
+
+	switch (hint_set_stable(folio, PAGE_HINT_LOST)) {
+	case HINT_KEPT:
+		trace_made_stable(folio);
+		break;
+	case HINT_WAS_LOST:
+		trace_lost(folio);
+		break;
+	case HINT_RACED:
+		break;
+	case HINT_UNKNOWN:
+		return false;
+	}
+	return true;
+}
+
+/**
+ * __page_hint_free - slow path of page_hint_free()
+ * @folio: a hinted folio without references
+ *
+ * There are no takers left to race with, so no hash lock is needed.
+ *
+ * Context: Any, interrupts may be disabled.
+ */
+void __page_hint_free(struct folio *folio)
+{
+	unsigned long state = folio_hint_state(folio);
+	long nr = folio_nr_pages(folio);
+
+	VM_WARN_ON_ONCE_FOLIO(folio_ref_count(folio), folio);
+
+	if (state == HINT_VOLATILE) {
+		page_hinting_host->set_stable(folio_pfn(folio), nr);
+		hint_account(folio, PAGE_HINT_FREED, nr, -nr);
+	}
+	set_mask_bits(&folio->flags, HINT_MASK, 0);
+}
+
+/*
+ * Can the file system read back what it has written, or read before? That a
+ * folio is clean and uptodate does not say so: there are mappings whose folios
+ * hold pointers, or what took long to compute. So this is an opt-in.
+ */
+static bool hint_mapping_eligible(struct address_space *mapping)
+{
+	struct inode *inode = mapping->host;
+
+	if (!inode)
+		return false;
+	/* The file systems' internal inodes have a mode of 0. */
+	if (S_ISREG(inode->i_mode)) {
+		if (!(inode->i_sb->s_type->fs_flags & FS_PAGE_HINTING))
+			return false;
+	} else if (!S_ISBLK(inode->i_mode) ||
+		   !READ_ONCE(page_hinting_block_devices)) {
+		return false;
+	}
+	if (!mapping->a_ops->read_folio || mapping->a_ops->free_folio)
+		return false;
+	if (mapping_exiting(mapping) || mapping_unevictable(mapping) ||
+	    mapping_inaccessible(mapping) || mapping_release_always(mapping) ||
+	    dax_mapping(mapping) || shmem_mapping(mapping))
+		return false;
+	/* The cache may be all that is left of data that failed to be written */
+	if (test_bit(AS_EIO, &mapping->flags) ||
+	    test_bit(AS_ENOSPC, &mapping->flags) ||
+	    filemap_check_wb_err(mapping, 0))
+		return false;
+	return true;
+}
+
+/**
+ * page_hint_eligible - could this folio become volatile, if it is idle?
+ * @folio: the folio
+ *
+ * Changes nothing. The folio may be mapped, and have private data that its
+ * file system would release.
+ *
+ * Context: The caller holds the folio lock and a reference.
+ * Return: true if it is worth trying.
+ */
+bool page_hint_eligible(struct folio *folio)
+{
+	struct address_space *mapping = folio->mapping;
+
+	if (!mapping || (unsigned long)mapping & PAGE_MAPPING_FLAGS)
+		return false;
+	if (!folio_test_uptodate(folio) || folio_test_dirty(folio) ||
+	    folio_test_writeback(folio) || folio_test_swapbacked(folio) ||
+	    folio_test_unevictable(folio) || folio_test_mlocked(folio) ||
+	    folio_test_private_2(folio) || folio_contain_hwpoisoned_page(folio))
+		return false;
+	/* fs-verity takes this for "verified", and it would survive the loss. */
+	if (folio_test_checked(folio))
+		return false;
+	if (folio_order(folio) > READ_ONCE(page_hinting_max_order))
+		return false;
+	return hint_mapping_eligible(mapping);
+}
+
+/**
+ * page_hint_folio - make an armed folio volatile
+ * @folio: an eligible folio of the page cache that is idle
+ *
+ * Unmaps the folio, has its private data released, and makes it volatile if
+ * nobody but the page cache and the caller has a reference, and it is still
+ * armed then.
+ *
+ * Context: Process context, may sleep. The caller holds the folio lock and
+ * one reference.
+ * Return: true if the folio is volatile now.
+ */
+bool page_hint_folio(struct folio *folio)
+{
+	int expected = folio_nr_pages(folio) + 1;
+
+	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
+
+	/* Do not take apart what somebody has pinned, it would be in vain. */
+	if (folio_ref_count(folio) != folio_expected_ref_count(folio) + 1) {
+		count_vm_events(PAGE_HINT_BUSY, folio_nr_pages(folio));
+		return false;
+	}
+	/* Without TTU_BATCH_FLUSH, no stale TLB entry is left behind. */
+	if (folio_mapped(folio))
+		try_to_unmap(folio, TTU_SYNC |
+			     (folio_test_pmd_mappable(folio) ?
+			      TTU_SPLIT_HUGE_PMD : 0));
+	if (folio_mapped(folio) || folio_test_dirty(folio))
+		return false;
+	if (!filemap_release_folio(folio, GFP_NOWAIT))
+		return false;
+	if (!hint_set_volatile(folio, expected))
+		return false;
+	trace_made_volatile(folio);
+	return true;
+}
+
+/**
+ * page_hint_discarded - has the host discarded this folio?
+ * @folio: a volatile folio
+ *
+ * Asks the host and changes nothing. Without the folio lock the answer may be
+ * out of date.
+ *
+ * Context: Any. The folio need not be referenced, if it is a single page.
+ * Return: true if the content of any page of it is gone.
+ */
+bool page_hint_discarded(struct folio *folio)
+{
+	unsigned long flags;
+	bool discarded;
+
+	local_irq_save(flags);
+	discarded = page_hinting_host->is_discarded(folio_pfn(folio),
+						    folio_nr_pages(folio));
+	local_irq_restore(flags);
+	return discarded;
+}
+
+/**
+ * page_hint_evict - drop a folio from the page cache if its content is gone
+ * @folio: the folio
+ * @event: what to count, if it was not yet known to be gone
+ *
+ * No shadow entry is left. Its age would be zero, and the folio would come
+ * back as part of the working set, however cold it was when the host took it.
+ *
+ * Context: Process context. The caller holds the folio lock and one reference.
+ * Return: true if the folio has been removed from the page cache.
+ */
+bool page_hint_evict(struct folio *folio, enum vm_event_item event)
+{
+	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
+
+	if (folio_hint_state(folio) == HINT_VOLATILE &&
+	    page_hint_discarded(folio) &&
+	    hint_set_stable(folio, event) == HINT_WAS_LOST)
+		trace_lost(folio);
+	if (!folio_hint_lost(folio))
+		return false;
+	return mapping_evict_folio(folio->mapping, folio);
+}
+
+/**
+ * __page_hint_recover - slow path of page_hint_recover()
+ * @folio: a lost folio, with a reference of the caller
+ *
+ * Context: Process context, does not wait.
+ * Return: true if the folio and the caller's reference are gone.
+ */
+bool __page_hint_recover(struct folio *folio)
+{
+	bool evicted;
+
+	if (!folio_trylock(folio))
+		return false;
+	evicted = page_hint_evict(folio, PAGE_HINT_LOST);
+	folio_unlock(folio);
+	if (evicted)
+		folio_put(folio);
+	return evicted;
+}
+
+/**
+ * __page_hint_readahead - slow path of page_hint_readahead()
+ * @mapping: the address space
+ * @index: start of the window
+ * @nr: number of pages in the window
+ *
+ * Context: Process context, does not wait.
+ */
+void __page_hint_readahead(struct address_space *mapping, pgoff_t index,
+			   unsigned long nr)
+{
+	XA_STATE(xas, &mapping->i_pages, index);
+	struct folio *folio;
+
+	if (!nr)
+		return;
+	rcu_read_lock();
+	xas_for_each(&xas, folio, index + nr - 1) {
+		if (xas_retry(&xas, folio) || xa_is_value(folio))
+			continue;
+		if (folio_hint_state(folio) != HINT_VOLATILE &&
+		    !folio_hint_lost(folio))
+			continue;
+		if (!folio_try_get(folio))
+			continue;
+		if (unlikely(folio != xas_reload(&xas))) {
+			folio_put(folio);
+			continue;
+		}
+		xas_pause(&xas);
+		rcu_read_unlock();
+		if (folio_trylock(folio)) {
+			page_hint_evict(folio, PAGE_HINT_LOST);
+			folio_unlock(folio);
+		}
+		folio_put(folio);
+		cond_resched();
+		rcu_read_lock();
+	}
+	rcu_read_unlock();
+}
+
+/**
+ * page_hinting_fault - an access has met a discarded frame
+ * @pfn: the frame
+ *
+ * For the architecture's handler of such faults. No correct kernel gets here,
+ * as nothing maps or uses a volatile folio; this tells a fault that is real
+ * from one that has been dealt with since it was raised.
+ *
+ * The folio must not change hands while the host is asked, so take a reference
+ * first. Then it does not matter what the frame was when the fault occurred:
+ * if it is discarded now, its present owner has lost it.
+ *
+ * Context: Any. Does not sleep.
+ * Return: true if the frame is discarded, and the access cannot be repeated.
+ */
+bool page_hinting_fault(unsigned long pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+	bool discarded = false;
+	struct folio *folio;
+	unsigned long flags;
+
+	count_vm_event(PAGE_HINT_FAULT);
+	folio = page ? page_folio(page) : NULL;
+	local_irq_save(flags);
+	if (folio && folio_try_get(folio)) {
+		if (page_folio(page) == folio)
+			discarded = page_hinting_host->is_discarded(pfn, 1);
+		local_irq_restore(flags);
+		folio_put(folio);
+	} else if (folio && folio_hint_state(folio) == HINT_VOLATILE) {
+		/* Frozen. Making it stable is up to the one who did that. */
+		discarded = page_hinting_host->is_discarded(pfn, 1);
+		local_irq_restore(flags);
+	} else {
+		/*
+		 * Memory of a crashed kernel, or a frame that was freed after
+		 * the fault: nobody else will make it stable.
+		 */
+		page_hinting_host->set_stable(pfn, 1);
+		local_irq_restore(flags);
+	}
+	if (!discarded)
+		count_vm_event(PAGE_HINT_FAULT_STALE);
+	return discarded;
+}

@@ -1,0 +1,624 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Guest page hinting: the clock that finds idle page cache, and the controls.
+ *
+ * The clock goes round all page frames once per period. What it finds stable,
+ * it arms; what it finds still armed one round later has not been taken by
+ * anybody for a whole period, and becomes volatile; and what the host has
+ * discarded meanwhile is dropped from the page cache, so that the guest's
+ * notion of how much it has cached is true again after one period.
+ *
+ * It isolates and rotates nothing, and uses neither PG_referenced, PG_idle nor
+ * the generations of the multi-gen LRU: reclaim picks the victims that it
+ * would have picked without us.
+ *
+ * Nearly all frames are no candidates. One look at the flags tells, without a
+ * reference, and free blocks are skipped as a whole. To arm a page takes one
+ * compare-and-swap.
+ *
+ * Mapped folios cost much more: to find out whether they are used, and not to
+ * be fooled next time, takes an rmap walk which clears the young bits, and on
+ * s390 the next access to each takes a fault. So these are looked at only in
+ * every mapped_every-th round, and the walk ends when it has found enough of
+ * them young. What has been found is left to reclaim by folio_set_young().
+ */
+
+#define pr_fmt(fmt) "page_hinting: " fmt
+
+#include <linux/init.h>
+#include <linux/kobject.h>
+#include <linux/memblock.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/page_idle.h>
+#include <linux/reboot.h>
+#include <linux/rmap.h>
+#include <linux/sched/signal.h>
+#include <linux/swap.h>
+#include <linux/sysfs.h>
+#include <linux/vmstat.h>
+#include <linux/workqueue.h>
+
+#include "internal.h"
+#include "page_hinting.h"
+
+/* What a frame must have and must not have in its flags to be a candidate. */
+#define HINT_WANTED	BIT(PG_lru)
+#define HINT_UNWANTED	(BIT(PG_locked) | BIT(PG_writeback) | BIT(PG_dirty) | \
+			 BIT(PG_swapbacked) | BIT(PG_unevictable) |	     \
+			 BIT(PG_checked))
+
+/* Young ptes that end the rmap walk: the folio is in use, and by many. */
+#define HINT_YOUNG_ENOUGH	4
+
+/* One round is made in this many steps, as far as HINT_STEP_MAX allows. */
+#define HINT_STEPS		32
+#define HINT_STEP_MAX		HZ
+
+#define HINT_PERIOD_MIN_MS	10
+#define HINT_PERIOD_MAX_MS	(24 * 60 * 60 * 1000)
+#define HINT_MAPPED_EVERY_MAX	1000
+
+/*
+ * Protects all below. Folios are armed and made volatile only by its owner, so
+ * who owns it has stopped the maker.
+ */
+static DEFINE_MUTEX(hint_mutex);
+
+static enum page_hinting_mode hint_mode = PAGE_HINTING_UNUSED;
+static unsigned int hint_period_ms = 60 * 1000;
+static unsigned int hint_mapped_every = 4;
+
+static struct {
+	unsigned long pfn;	/* the next frame to be visited */
+	unsigned long rounds;	/* completed ones */
+	unsigned long last;	/* jiffies up to which time has been used */
+	unsigned long armed;	/* pages, not yet added to the vm events */
+	unsigned long work;	/* folios changed in this round */
+	bool lazy;		/* the last round has changed nothing */
+} hint_clock;
+
+static void hint_clock_step(struct work_struct *work);
+static DECLARE_DELAYED_WORK(hint_clock_work, hint_clock_step);
+/* Does not wake an idle CPU, but waits until something else does. */
+static DECLARE_DEFERRABLE_WORK(hint_clock_lazy_work, hint_clock_step);
+
+struct hint_walk {
+	unsigned int young;
+	bool keep;
+};
+
+static bool hint_clear_young_one(struct folio *folio,
+				 struct vm_area_struct *vma,
+				 unsigned long addr, void *arg)
+{
+	DEFINE_FOLIO_VMA_WALK(pvmw, folio, vma, addr, 0);
+	struct hint_walk *walk = arg;
+
+	/*
+	 * The text of running programs may be needed to get the rest back, as
+	 * that of a path daemon, so let it be. Locked memory is not volatile.
+	 */
+	if (vma->vm_flags & (VM_EXEC | VM_LOCKED)) {
+		walk->keep = true;
+		return false;
+	}
+
+	while (page_vma_mapped_walk(&pvmw)) {
+		if (pvmw.pte) {
+			if (ptep_clear_young_notify(vma, pvmw.address, pvmw.pte))
+				walk->young++;
+		} else if (IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE)) {
+			if (pmdp_clear_young_notify(vma, pvmw.address, pvmw.pmd))
+				walk->young++;
+		}
+	}
+	return walk->young < HINT_YOUNG_ENOUGH;
+}
+
+/* Return: true if @folio may be armed, or was found idle. */
+static bool hint_test_clear_young(struct folio *folio, bool *young)
+{
+	struct hint_walk walk = {};
+	struct rmap_walk_control rwc = {
+		.arg = &walk,
+		.rmap_one = hint_clear_young_one,
+		.try_lock = true,
+	};
+
+	rmap_walk(folio, &rwc);
+	if (walk.young)
+		folio_set_young(folio);
+	*young = walk.young;
+	return !walk.keep && !rwc.contended;
+}
+
+static bool hint_mapped_turn(unsigned long pfn)
+{
+	return (pfn + hint_clock.rounds) % hint_mapped_every == 0;
+}
+
+/* A folio that takes more than a look. Locked, with a reference of ours. */
+static void hint_visit_folio(struct folio *folio)
+{
+	unsigned long state = folio_hint_state(folio);
+	long nr = folio_nr_pages(folio);
+	bool young = false;
+
+	if (state == HINT_VOLATILE || folio_hint_lost(folio)) {
+		if (page_hint_evict(folio, PAGE_HINT_EVICTED))
+			hint_clock.work++;
+		return;
+	}
+	if (!page_hint_eligible(folio))
+		return;
+	if (folio_mapped(folio)) {
+		if (!hint_mapped_turn(folio_pfn(folio)))
+			return;
+		if (!hint_test_clear_young(folio, &young))
+			return;
+	}
+	if (state != HINT_ARMED) {
+		set_mask_bits(&folio->flags, HINT_MASK, HINT_ARMED);
+		hint_clock.armed += nr;
+		hint_clock.work++;
+	} else if (young || page_hint_folio(folio)) {
+		hint_clock.work++;
+	}
+}
+
+static unsigned long hint_visit_slow(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+	unsigned long nr = 1;
+
+	if (!folio_try_get(folio))
+		return nr;
+	if (page_folio(page) == folio && &folio->page == page &&
+	    folio_test_lru(folio)) {
+		nr = folio_nr_pages(folio);
+		if (folio_trylock(folio)) {
+			hint_visit_folio(folio);
+			folio_unlock(folio);
+		}
+	}
+	folio_put(folio);
+	return nr;
+}
+
+/* Return: the number of frames that this visit has covered. */
+static unsigned long hint_visit(struct page *page, unsigned long pfn)
+{
+	unsigned long flags = READ_ONCE(page->flags);
+	unsigned int order;
+
+	if ((flags & (HINT_WANTED | HINT_UNWANTED)) != HINT_WANTED) {
+		if (!PageBuddy(page))
+			return 1;
+		/* May have changed meanwhile: this is about speed only. */
+		order = buddy_order_unsafe(page);
+		return order <= MAX_PAGE_ORDER ? 1UL << order : 1;
+	}
+	if (flags & BIT(PG_head))
+		return hint_visit_slow(page);
+	if (!(flags & BIT(PG_uptodate))) {
+		if ((flags & HINT_MASK) == HINT_LOST)
+			hint_visit_slow(page);
+		return 1;
+	}
+
+	switch (flags & HINT_MASK) {
+	case HINT_VOLATILE:
+		if (page_hint_discarded((struct folio *)page))
+			hint_visit_slow(page);
+		break;
+	case HINT_ARMED:
+		if (atomic_read(&page->_mapcount) < 0 || hint_mapped_turn(pfn))
+			hint_visit_slow(page);
+		break;
+	default:
+		if (atomic_read(&page->_mapcount) >= 0) {
+			if (hint_mapped_turn(pfn))
+				hint_visit_slow(page);
+		} else if (try_cmpxchg(&page->flags, &flags,
+				       (flags & ~HINT_MASK) | HINT_ARMED)) {
+			hint_clock.armed++;
+			hint_clock.work++;
+		}
+	}
+	return 1;
+}
+
+/* Return: the number of frames that are dealt with, or are not there. */
+static unsigned long hint_visit_block(unsigned long pfn, unsigned long nr)
+{
+	unsigned long end = min(pfn + nr, ALIGN(pfn + 1, pageblock_nr_pages));
+	unsigned long start = pfn;
+	struct page *page;
+
+	/* The memory map must not go away below us. */
+	get_online_mems();
+	page = pfn_to_online_page(start);
+	if (!page)
+		pfn = end;
+	while (pfn < end)
+		pfn += hint_visit(page + (pfn - start), pfn);
+	put_online_mems();
+	return pfn - start;
+}
+
+/* Visit the next @nr frames. Return: 0, or -EINTR if the caller was killed. */
+static int hint_advance(unsigned long nr)
+{
+	unsigned long done;
+
+	lockdep_assert_held(&hint_mutex);
+
+	/* What is still in a batch of this CPU is held by that batch. */
+	lru_add_drain();
+	while (nr) {
+		done = hint_visit_block(hint_clock.pfn,
+					min(nr, max_pfn - hint_clock.pfn));
+		nr -= min(nr, done);
+		hint_clock.pfn += done;
+		if (hint_clock.pfn >= max_pfn) {
+			hint_clock.pfn = 0;
+			hint_clock.rounds++;
+			hint_clock.lazy = !hint_clock.work;
+			hint_clock.work = 0;
+		}
+		count_vm_events(PAGE_HINT_ARMED, hint_clock.armed);
+		hint_clock.armed = 0;
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	}
+	return 0;
+}
+
+static void hint_clock_start(void)
+{
+	unsigned long delay;
+
+	lockdep_assert_held(&hint_mutex);
+
+	if (hint_mode != PAGE_HINTING_ON || !hint_period_ms)
+		return;
+	delay = clamp(msecs_to_jiffies(hint_period_ms) / HINT_STEPS,
+		      1UL, HINT_STEP_MAX);
+	mod_delayed_work(system_unbound_wq, hint_clock.lazy ?
+			 &hint_clock_lazy_work : &hint_clock_work, delay);
+}
+
+static void hint_clock_step(struct work_struct *work)
+{
+	unsigned long period, elapsed, nr;
+
+	mutex_lock(&hint_mutex);
+	if (hint_mode == PAGE_HINTING_ON && hint_period_ms) {
+		/* Time that was missed is not made up for by a second round. */
+		period = max(msecs_to_jiffies(hint_period_ms), 1UL);
+		elapsed = min(jiffies - hint_clock.last, period);
+		nr = mult_frac(max_pfn, elapsed, period);
+		if (nr) {
+			hint_clock.last = jiffies;
+			hint_advance(nr);
+		}
+		hint_clock_start();
+	}
+	mutex_unlock(&hint_mutex);
+}
+
+/*
+ * Wait until a frame has been seen without the flag. If its folio cannot be
+ * referenced, somebody has it frozen, maybe to free it: look again, as it is
+ * not before the flag has gone that the free path may stop looking at it.
+ */
+static void hint_settle(struct page *page)
+{
+	struct folio *folio;
+
+	while (READ_ONCE(page->flags) & BIT(PG_hinted)) {
+		folio = page_folio(page);
+		if (folio_try_get(folio)) {
+			if (page_folio(page) == folio)
+				__folio_make_stable(folio);
+			folio_put(folio);
+		}
+		cond_resched();
+	}
+}
+
+/* Nobody makes folios volatile any more. Make stable those that are. */
+static void hint_settle_all(void)
+{
+	unsigned long pfn, end;
+	struct page *page;
+
+	lockdep_assert_held(&hint_mutex);
+
+	for (pfn = 0; pfn < max_pfn; pfn = end) {
+		end = min(max_pfn, ALIGN(pfn + 1, pageblock_nr_pages));
+		get_online_mems();
+		page = pfn_to_online_page(pfn);
+		for (; page && pfn < end; pfn++)
+			hint_settle(page++);
+		put_online_mems();
+		cond_resched();
+	}
+}
+
+/*
+ * To switch off takes two steps. If the takers were to stop looking first,
+ * they would read what the host has discarded.
+ */
+static void hint_set_mode(enum page_hinting_mode mode)
+{
+	enum page_hinting_mode old = hint_mode;
+
+	lockdep_assert_held(&hint_mutex);
+
+	if (mode == old)
+		return;
+	if (mode == PAGE_HINTING_ON) {
+		if (page_hinting_host->enable)
+			page_hinting_host->enable();
+		static_branch_enable(&page_hinting_used_key);
+		static_branch_enable(&page_hinting_key);
+	}
+	hint_mode = mode;
+	if (old == PAGE_HINTING_ON) {
+		hint_settle_all();
+		static_branch_disable(&page_hinting_key);
+	}
+	if (mode == PAGE_HINTING_OFF)
+		static_branch_disable(&page_hinting_unused_key);
+	else
+		static_branch_enable(&page_hinting_unused_key);
+
+	hint_clock.last = jiffies;
+	hint_clock.lazy = false;
+	hint_clock_start();
+}
+
+/*
+ * What comes next, a new kernel or the loader of one, has no idea of volatile
+ * frames.
+ */
+static int hint_reboot(struct notifier_block *nb, unsigned long action,
+		       void *data)
+{
+	mutex_lock(&hint_mutex);
+	if (hint_mode == PAGE_HINTING_ON)
+		hint_set_mode(PAGE_HINTING_UNUSED);
+	mutex_unlock(&hint_mutex);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block hint_reboot_nb = {
+	.notifier_call = hint_reboot,
+};
+
+static const char * const hint_mode_names[] = {
+	[PAGE_HINTING_OFF]	= "off",
+	[PAGE_HINTING_UNUSED]	= "unused",
+	[PAGE_HINTING_ON]	= "on",
+};
+
+static ssize_t mode_show(struct kobject *kobj, struct kobj_attribute *attr,
+			 char *buf)
+{
+	return sysfs_emit(buf, "%s\n", hint_mode_names[READ_ONCE(hint_mode)]);
+}
+
+static ssize_t mode_store(struct kobject *kobj, struct kobj_attribute *attr,
+			  const char *buf, size_t count)
+{
+	int mode = sysfs_match_string(hint_mode_names, buf);
+
+	if (mode < 0)
+		return mode;
+	mutex_lock(&hint_mutex);
+	hint_set_mode(mode);
+	mutex_unlock(&hint_mutex);
+	return count;
+}
+static struct kobj_attribute mode_attr = __ATTR_RW(mode);
+
+static ssize_t period_ms_show(struct kobject *kobj, struct kobj_attribute *attr,
+			      char *buf)
+{
+	return sysfs_emit(buf, "%u\n", READ_ONCE(hint_period_ms));
+}
+
+static ssize_t period_ms_store(struct kobject *kobj,
+			       struct kobj_attribute *attr,
+			       const char *buf, size_t count)
+{
+	unsigned int ms;
+	int err;
+
+	err = kstrtouint(buf, 0, &ms);
+	if (err)
+		return err;
+	if (ms && (ms < HINT_PERIOD_MIN_MS || ms > HINT_PERIOD_MAX_MS))
+		return -EINVAL;
+	mutex_lock(&hint_mutex);
+	hint_period_ms = ms;
+	hint_clock.last = jiffies;
+	hint_clock.lazy = false;
+	hint_clock_start();
+	mutex_unlock(&hint_mutex);
+	return count;
+}
+static struct kobj_attribute period_ms_attr = __ATTR_RW(period_ms);
+
+static ssize_t pass_show(struct kobject *kobj, struct kobj_attribute *attr,
+			 char *buf)
+{
+	return sysfs_emit(buf, "%lu\n", READ_ONCE(hint_clock.rounds));
+}
+
+static ssize_t pass_store(struct kobject *kobj, struct kobj_attribute *attr,
+			  const char *buf, size_t count)
+{
+	int err = -EOPNOTSUPP;
+
+	if (!sysfs_streq(buf, "1"))
+		return -EINVAL;
+	/* Who asks for each frame means those in the other CPUs' batches, too. */
+	lru_add_drain_all();
+	mutex_lock(&hint_mutex);
+	if (hint_mode == PAGE_HINTING_ON)
+		err = hint_advance(max_pfn);
+	mutex_unlock(&hint_mutex);
+	return err ?: count;
+}
+static struct kobj_attribute pass_attr = __ATTR_RW(pass);
+
+static ssize_t mapped_every_show(struct kobject *kobj,
+				 struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%u\n", READ_ONCE(hint_mapped_every));
+}
+
+static ssize_t mapped_every_store(struct kobject *kobj,
+				  struct kobj_attribute *attr,
+				  const char *buf, size_t count)
+{
+	unsigned int every;
+	int err;
+
+	err = kstrtouint(buf, 0, &every);
+	if (err)
+		return err;
+	if (!every || every > HINT_MAPPED_EVERY_MAX)
+		return -EINVAL;
+	mutex_lock(&hint_mutex);
+	hint_mapped_every = every;
+	mutex_unlock(&hint_mutex);
+	return count;
+}
+static struct kobj_attribute mapped_every_attr = __ATTR_RW(mapped_every);
+
+static ssize_t max_order_show(struct kobject *kobj, struct kobj_attribute *attr,
+			      char *buf)
+{
+	return sysfs_emit(buf, "%u\n", READ_ONCE(page_hinting_max_order));
+}
+
+static ssize_t max_order_store(struct kobject *kobj,
+			       struct kobj_attribute *attr,
+			       const char *buf, size_t count)
+{
+	unsigned int order;
+	int err;
+
+	err = kstrtouint(buf, 0, &order);
+	if (err)
+		return err;
+	if (order > MAX_PAGECACHE_ORDER)
+		return -EINVAL;
+	WRITE_ONCE(page_hinting_max_order, order);
+	return count;
+}
+static struct kobj_attribute max_order_attr = __ATTR_RW(max_order);
+
+static ssize_t block_devices_show(struct kobject *kobj,
+				  struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%d\n", READ_ONCE(page_hinting_block_devices));
+}
+
+static ssize_t block_devices_store(struct kobject *kobj,
+				   struct kobj_attribute *attr,
+				   const char *buf, size_t count)
+{
+	bool enable;
+	int err;
+
+	err = kstrtobool(buf, &enable);
+	if (err)
+		return err;
+	WRITE_ONCE(page_hinting_block_devices, enable);
+	return count;
+}
+static struct kobj_attribute block_devices_attr = __ATTR_RW(block_devices);
+
+static struct attribute *hint_attrs[] = {
+	&mode_attr.attr,
+	&period_ms_attr.attr,
+	&pass_attr.attr,
+	&mapped_every_attr.attr,
+	&max_order_attr.attr,
+	&block_devices_attr.attr,
+	NULL,
+};
+
+static const struct attribute_group hint_attr_group = {
+	.name = "page_hinting",
+	.attrs = hint_attrs,
+};
+
+/* What page_hinting= asked for; without it, the default is chosen. */
+static int hint_boot_mode __initdata = -1;
+
+static int __init hint_setup(char *str)
+{
+	int mode;
+
+	if (!str)
+		return -EINVAL;
+	if (!strcmp(str, "auto")) {
+		hint_boot_mode = -1;
+		return 0;
+	}
+	mode = match_string(hint_mode_names, ARRAY_SIZE(hint_mode_names), str);
+	if (mode < 0) {
+		pr_warn("page_hinting=%s is not one of off, unused, on, auto\n",
+			str);
+		return mode;
+	}
+	hint_boot_mode = mode;
+	if (mode == PAGE_HINTING_OFF) {
+		hint_mode = PAGE_HINTING_OFF;
+		static_branch_disable(&page_hinting_unused_key);
+	}
+	return 0;
+}
+early_param("page_hinting", hint_setup);
+
+/**
+ * page_hinting_register - a host with hinting has been found
+ * @ops: what it has to offer
+ *
+ * Switches on what the boot parameter asks for, or else hints on free pages
+ * only, and makes the controls appear in sysfs. There can be one host.
+ *
+ * Context: Process context during boot, after postcore_initcall.
+ * Return: 0, -EBUSY if there is a host already, or the error of sysfs.
+ */
+int __init page_hinting_register(const struct page_hinting_ops *ops)
+{
+	enum page_hinting_mode mode = hint_mode;
+	int err;
+
+	if (page_hinting_host)
+		return -EBUSY;
+	page_hinting_init_host(ops);
+	err = sysfs_create_group(mm_kobj, &hint_attr_group);
+	if (err)
+		return err;
+	register_reboot_notifier(&hint_reboot_nb);
+
+	if (hint_boot_mode >= 0)
+		mode = hint_boot_mode;
+	pr_info("%s, mode %s (%s)\n", ops->name, hint_mode_names[mode],
+		hint_boot_mode >= 0 ? "boot parameter" : "default");
+	mutex_lock(&hint_mutex);
+	hint_set_mode(mode);
+	mutex_unlock(&hint_mutex);
+	return 0;
+}
