@@ -13,9 +13,11 @@ from matplotlib import pyplot as plt    # noqa: E402
 MB = 1 << 20
 COLOURS = {"on": "#1b6ca8", "unused": "#e08e0b", "off": "#8c2d2d"}
 LABELS = {"on": "volatile and unused pages", "unused": "unused pages only", "off": "no hinting"}
-# page states from the bottom up: field, label, colour
-STATES = [("stable", "stable", "#59748c"), ("volatile", "volatile", "#8fc1a9"),
-          ("unused", "unused", "#e9e3cf")]
+# page states from the bottom up: label, colour, value of a sample
+STATES = [("stable", "#59748c", lambda s: s["stable"]),
+          ("volatile, with content", "#57a886", lambda s: s["volatile"] - s["volatile_dropped"]),
+          ("volatile, discarded", "#c4e3d3", lambda s: s["volatile_dropped"]),
+          ("unused", "#ece7d8", lambda s: s["unused"])]
 
 
 def main(argv):
@@ -30,8 +32,8 @@ def main(argv):
         top.plot([s["t"] for s in run["samples"]], [s["rss"] / MB for s in run["samples"]],
                  color=COLOURS[mode], label=LABELS[mode], lw=2 if mode == "on" else 1.2)
     top.set_ylabel("guest memory resident (MB)")
-    top.set_title("Guest memory resident on the host over time")
-    top.legend(loc="lower right", frameon=False)
+    top.set_title("Guest memory resident on the host over time", pad=38)
+    top.legend(loc="center right", frameon=False)
 
     for mode, run in runs.items():
         steps.plot([s["limit"] / MB or run["memory"] / MB for s in run["squeeze"]],
@@ -47,22 +49,20 @@ def main(argv):
 
     t = [s["t"] for s in on["samples"]]
     pages = on["memory"] / 4096
-    states.stackplot(t, [[100 * s[k] / pages for s in on["samples"]] for k, _, _ in STATES],
-                     labels=[label for _, label, _ in STATES], colors=[c for _, _, c in STATES])
-    states.plot(t, [100 * (s["stable"] + s["volatile_dropped"]) / pages for s in on["samples"]],
-                color="black", lw=1, ls="--", label="volatile: discarded, below this line")
+    states.stackplot(t, [[100 * value(s) / pages for s in on["samples"]] for _, _, value in STATES],
+                     labels=[label for label, _, _ in STATES], colors=[c for _, c, _ in STATES])
     states.set_ylabel("share of the guest's pages (%)")
     states.set_xlabel("seconds")
     states.set_ylim(0, 100)
-    states.set_title("Page states, hinting on")
-    states.legend(loc="upper right", frameon=True)
+    states.set_title("Page states, hinting on", pad=38)
+    states.legend(loc="upper right", framealpha=0.9)
 
     for ax in (top, states):
         ax.set_xlim(left=0)
         for p in on["phases"]:
             ax.axvline(p["t"], color="grey", lw=0.6)
-            ax.annotate(p["name"], (p["t"], 1), xycoords=("data", "axes fraction"), rotation=90,
-                        va="top", ha="right", fontsize=7, color="grey")
+            ax.annotate(" " + p["name"], (p["t"], 1), xycoords=("data", "axes fraction"), rotation=60,
+                        va="bottom", ha="left", fontsize=7, color="grey", annotation_clip=False)
     for ax in (top, steps):
         ax.set_ylim(bottom=0)
         ax.grid(axis="y", lw=0.3)

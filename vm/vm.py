@@ -298,6 +298,12 @@ class Guest:
     def discard(self, unused=False, volatile=True, **args):
         return self.qmp("s390-page-hinting-discard", unused=unused, volatile=volatile, **args)["discarded"]
 
+    def cpu_seconds(self):
+        """What QEMU has used of this machine's processors so far."""
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii", errors="replace") as f:
+            user, system = f.read().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def resident(self):
         """Bytes of the guest's memory that the kernel of this machine holds, from smaps.
 
