@@ -6,16 +6,14 @@
 #   --add FILE    one more fragment on top
 #   --base        the base kernel, without the series
 #   --tree DIR    build the kernel tree DIR as it is, incrementally (for work on the series)
-#   --source      print the source directory instead, build nothing
 . "$(dirname "$0")/lib.sh"
 
-base=0 tree='' source_only=0 add=()
+base=0 tree='' add=()
 while (($#)); do
 	case $1 in
 	--base) base=1 ;;
 	--tree) tree=$(readlink -f "$2"); shift ;;
 	--add) add+=("$(readlink -f "$2")"); shift ;;
-	--source) source_only=1 ;;
 	-*) die "unknown option $1" ;;
 	*) break ;;
 	esac
@@ -23,25 +21,17 @@ while (($#)); do
 done
 config=${1-}
 
-patched() {
-	say "applying patches/linux"
-	cp -al -- "$pristine/." "$1"	# hard links; git apply replaces what it changes
-	apply_series linux "$1"
-}
-
 if [[ -n $tree ]]; then
 	src=$tree
 else
 	pristine=$("$TOP/scripts/fetch-linux.sh")
-	src=$pristine key=${pristine##*/}
+	src=$pristine key=${pristine##*/} patches=()
 	if ((!base)); then
-		hash=$(series_hash linux)
-		[[ $hash != none ]] || die "patches/linux is empty (did you mean --base?)"
-		key+=-$hash
-		src=$(cached "$CACHE/src/$key" patched)
+		mapfile -t patches < <(series linux)
+		((${#patches[@]})) || die "patches/linux is empty (did you mean --base?)"
+		src=$CACHE/work/linux key+=-$(hash_files "${patches[@]}")
 	fi
 fi
-((!source_only)) || { echo "$src"; exit; }
 
 [[ -n $config ]] || die "usage: ${0##*/} [--base] CONFIG; CONFIG is one of: $(cd "$TOP/configs" && echo *.config | sed 's/\.config//g')"
 [[ -f $TOP/configs/$config.config ]] || die "no configs/$config.config"
@@ -68,32 +58,37 @@ configure() {
 }
 
 build() {
-	out=$1 without=''
+	without=''
 	((!base)) || without='\(# \)\?CONFIG_PAGE_HINTING'
+	mkdir -p "$out"
 	say "configuring $config"
 	configure
 	say "building kernel $config (log: $out/build.log)"
 	quietly "$out/build.log" kmake bzImage
-	cp "$out/arch/s390/boot/bzImage" "$out/bzImage"
 }
 
-# Objects are not needed any more once the kernel is linked.
-build_and_trim() {
-	# shellcheck disable=SC2030	# "out" is meant to stay in here
-	build "$1"
-	mkdir "$1/keep"
-	mv "$1"/{bzImage,vmlinux,System.map,.config,build.log} "$1/keep"
-	find "$1" -mindepth 1 -maxdepth 1 ! -name keep -exec rm -rf {} +
-	mv "$1"/keep/* "$1"/keep/.config "$1"
-	rmdir "$1/keep"
+# build_kept DIR: build in a work directory that stays, for the next revision, and keep the results
+build_kept() {
+	out=$CACHE/work/kernel-$config
+	if ((base)); then
+		out=$1/build
+	else
+		sync_tree "$src" "$pristine" "${patches[@]}"
+	fi
+	build
+	cp "$out"/{arch/s390/boot/bzImage,vmlinux,System.map,.config,build.log} "$1"
+	if ((base)); then rm -rf "$out"; fi
 }
+
+build_locked() { with_lock linux-tree build_kept "$1"; }
 
 if [[ -n $tree ]]; then
 	out=$CACHE/work/kernel-$config-$(hash_stdin <<<"$tree")
-	mkdir -p "$out"
-	with_lock "${out##*/}" build "$out" >&2
+	with_lock "${out##*/}" build >&2
+	cp "$out/arch/s390/boot/bzImage" "$out/bzImage"
 	echo "$out"
 else
 	compiler=$("${CROSS}gcc" --version | head -n 1)
-	cached "$CACHE/kernel/$config-$({ echo "$key $base $compiler"; cat "${fragments[@]}"; } | hash_stdin)" build_and_trim
+	cached "$CACHE/kernel/$config-$({ echo "$key $base $compiler"; cat "${fragments[@]}"; } | hash_stdin)" \
+		build_locked
 fi

@@ -1,11 +1,10 @@
 #!/bin/bash
 # Build qemu-system-s390x and print its path. It runs from where it is, firmware beside it.
-# usage: scripts/build-qemu.sh [--stock] [--dir | --source]
+# usage: scripts/build-qemu.sh [--stock] [--dir]
 #        scripts/build-qemu.sh --tree DIR [--dir]
 #   --stock     without the series
 #   --tree DIR  build the QEMU tree DIR as it is, incrementally (for work on the series)
 #   --dir       print the build directory instead of the program
-#   --source    print the source directory instead, build nothing
 . "$(dirname "$0")/lib.sh"
 
 stock=0 tree='' print=binary
@@ -14,7 +13,6 @@ while (($#)); do
 	--stock) stock=1 ;;
 	--tree) tree=$(readlink -f "$2"); shift ;;
 	--dir) print=dir ;;
-	--source) print=source ;;
 	*) die "unknown argument $1" ;;
 	esac
 	shift
@@ -25,12 +23,6 @@ configure=(--python=/usr/bin/python3 --target-list=s390x-softmmu --without-defau
 	--enable-tcg --enable-system --disable-install-blobs --disable-docs --disable-download
 	--disable-werror)
 binary=qemu-system-s390x
-
-patched() {
-	say "applying patches/qemu"
-	cp -al -- "$pristine/." "$1"	# hard links; git apply replaces what it changes
-	apply_series qemu "$1"
-}
 
 # The firmware is needed even with -kernel. QEMU finds it under qemu-bundle beside the program.
 build_in() {
@@ -43,27 +35,38 @@ build_in() {
 	cp $firmware/s390-ccw.img qemu-bundle/usr/local/share/qemu/
 }
 
-if [[ -n $tree ]]; then
-	src=$tree
-else
-	pristine=$("$TOP/scripts/fetch-qemu.sh")
-	src=$pristine key=${pristine##*/}
-	if ((!stock)); then
-		hash=$(series_hash qemu)
-		[[ $hash != none ]] || die "patches/qemu is empty (did you mean --stock?)"
-		key+=-$hash
-		src=$(cached "$CACHE/src/$key" patched)
+# build_kept DIR: build in a directory that stays, for the next revision, and keep the results
+build_kept() {
+	local out=$CACHE/work/qemu-build
+	if ((stock)); then
+		out=$1/build
+	else
+		sync_tree "$src" "$pristine" "${patches[@]}"
+		# another configure line or another base: start afresh
+		if [[ $(cat "$out/key" 2>/dev/null) != "$pristine ${configure[*]}" ]]; then rm -rf "$out"; fi
 	fi
-fi
-[[ $print != source ]] || { echo "$src"; exit; }
+	mkdir -p "$out"
+	echo "$pristine ${configure[*]}" >"$out/key"
+	(build_in "$out")
+	cp -a "$out"/{$binary,qemu-bundle,build.log} "$1"
+	if ((stock)); then rm -rf "$out"; fi
+}
+build_locked() { with_lock qemu-tree build_kept "$1"; }
 
 need ninja pkg-config meson "${CROSS}gcc"
-
 if [[ -n $tree ]]; then
-	dir=$CACHE/work/qemu-$(hash_stdin <<<"$tree")
+	src=$tree dir=$CACHE/work/qemu-$(hash_stdin <<<"$tree")
 	mkdir -p "$dir"
 	with_lock "${dir##*/}" build_in "$dir" >&2
 else
-	dir=$(cached "$CACHE/qemu/$({ echo "$key ${configure[*]}"; gcc --version; } | hash_stdin)" build_in)
+	pristine=$("$TOP/scripts/fetch-qemu.sh")
+	src=$pristine key=${pristine##*/} patches=()
+	if ((!stock)); then
+		mapfile -t patches < <(series qemu)
+		((${#patches[@]})) || die "patches/qemu is empty (did you mean --stock?)"
+		src=$CACHE/work/qemu key+=-$(hash_files "${patches[@]}")
+	fi
+	dir=$(cached "$CACHE/qemu/$({ echo "$key ${configure[*]}"; gcc --version; } | hash_stdin)" \
+		build_locked)
 fi
 if [[ $print == dir ]]; then echo "$dir"; else echo "$dir/$binary"; fi

@@ -21,16 +21,18 @@ configure() {
 	kmake "$1" "$2" KCONFIG_ALLCONFIG="$2/all.config" allnoconfig >>"$2/config.log" 2>&1
 }
 
+# prefix N: key of base, patches 1..N and what they are built with
+prefix() { { echo "$compiler ${pristine##*/} $(hash_files "${patches[@]:0:$1}")"; cat "$TOP"/configs/{common,off,run}.config; } | hash_stdin; }
+
 # --- 1: nothing changes ---------------------------------------------------------------------
 
 objects() { (cd "$1" && find mm fs arch/s390/mm -name '*.o' ! -name 'built-in.a' | sort); }
 
-# All objects of the three directories; only they are kept.
+# off_objects OUT SOURCE
 off_objects() {
-	local out=$1 src=$2
-	say "building mm/ fs/ arch/s390/mm/ of ${src##*/} with the feature off"
-	configure "$src" "$out" off
-	quietly "$out/build.log" kmake "$src" "$out" mm/ fs/ arch/s390/mm/
+	say "building mm/ fs/ arch/s390/mm/ of ${2##*/} with the feature off"
+	configure "$2" "$1" off
+	quietly "$1/build.log" kmake "$2" "$1" mm/ fs/ arch/s390/mm/
 }
 
 # Contents of the sections, relocations and symbols as text. Names that kbuild makes of line numbers
@@ -41,13 +43,16 @@ as_text() {
 		s/(__UNIQUE_ID_[A-Za-z0-9_]*[A-Za-z_])[0-9]+/\1N/g'
 }
 
+series_off_objects() {
+	sync_tree "$CACHE/work/linux" "$pristine" "${patches[@]}"
+	off_objects "$b" "$CACHE/work/linux"
+}
+
 compare_off() {
-	local a b o same=0 text=0 differ=0
+	local a b=$CACHE/work/objects-off o same=0 text=0 differ=0
 	a=$(cached "$CACHE/objects/$({ echo "$compiler ${pristine##*/}"; cat "$TOP"/configs/{common,off}.config; } | hash_stdin)" \
 		off_objects "$pristine")
-	src=$("$TOP/scripts/build-kernel.sh" --source)
-	b=$(cached "$CACHE/objects/$({ echo "$compiler ${src##*/}"; cat "$TOP"/configs/{common,off}.config; } | hash_stdin)" \
-		off_objects "$src")
+	with_lock linux-tree series_off_objects
 	diff <(objects "$a") <(objects "$b") | sed 's/^/# only in one: /'
 	while read -r o; do
 		if cmp -s "$a/$o" "$b/$o"; then
@@ -66,7 +71,17 @@ compare_off() {
 }
 
 failed=0
-attempt compare_off
+verdicts=$CACHE/bisect
+mkdir -p "$verdicts"
+off_key=$verdicts/off-$(prefix ${#patches[@]})
+if [[ ! -e $off_key ]]; then
+	attempt compare_off >"$off_key.new"
+	cat "$off_key.new"
+	((rc)) || mv "$off_key.new" "$off_key"
+else
+	rc=0
+	cat "$off_key"
+fi
 if ((rc == 0)); then
 	echo "ok 1 - feature off: mm/*.o fs/*.o arch/s390/mm/*.o are the base's"
 else
@@ -77,13 +92,9 @@ fi
 # --- 2: each patch builds -------------------------------------------------------------------
 
 work=$CACHE/work/bisect
-verdicts=$CACHE/bisect
-mkdir -p "$verdicts"
+mkdir -p "$work"
 mapfile -t sources < <(touched "${patches[@]}" | grep '\.[cS]$' | grep '^\(mm\|fs\|kernel\|lib\|arch/s390\|block\)/')
 configs=(off run)
-
-# prefix N: key of base, patches 1..N and what they are built with
-prefix() { { echo "$compiler ${pristine##*/} $(hash_files "${patches[@]:0:$1}")"; cat "$TOP"/configs/{common,off,run}.config; } | hash_stdin; }
 
 # Build what the first N patches have; on failure or a warning: the messages.
 build_at() {
@@ -107,27 +118,13 @@ is_built() {
 	grep -q "^$symbol=y" "$2/.config"
 }
 
-done_up_to=0	# patches applied in the work tree; it is made when first needed
-goto_patch() {
-	local i
-	if [[ ! -e $work/src || $done_up_to == 0 ]]; then
-		rm -rf "$work"
-		mkdir -p "$work/src"
-		cp -al -- "$pristine/." "$work/src"
-	fi
-	for ((i = done_up_to; i < $1; i++)); do
-		(cd "$work/src" && GIT_CEILING_DIRECTORIES=$work git apply --whitespace=nowarn "${patches[i]}")
-	done
-	done_up_to=$1
-}
-
 for ((i = 1; i <= ${#patches[@]}; i++)); do
 	ok=$verdicts/$(prefix $i)
 	rc=0 cached=" (remembered)"
 	if [[ ! -e $ok ]]; then
 		cached=
 		say "building after patch $i of ${#patches[@]}"
-		goto_patch $i
+		sync_tree "$work/src" "$pristine" "${patches[@]:0:i}"
 		for c in "${configs[@]}"; do
 			attempt build_at "$c" >"$work/messages" 2>&1
 			((rc == 0)) || break

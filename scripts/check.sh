@@ -70,7 +70,7 @@ vanilla() {
 	while read -r f; do
 		[[ ! -e $src/$f ]] || (cd "$src" && cp -p --parents "$f" "$dir")
 	done < <(touched "${patches[@]}")
-	apply_series linux "$dir"
+	apply_patches "$dir" "${patches[@]}"
 }
 
 # Without what depends on the exact base: line numbers and blob names.
@@ -111,7 +111,7 @@ checkpatch() {
 	local name=$1 src p file number type line level text allow
 	src=$(base_source "$name")
 	case $name in
-	linux) set -- --strict --codespell --show-types --terse --showfile --no-summary --no-tree --max-line-length=100 ;;
+	linux) set -- --strict --show-types --terse --showfile --no-summary --no-tree --max-line-length=100 ;;
 	qemu) set -- --terse --no-summary --no-tree ;;
 	esac
 	: >"$work/used"

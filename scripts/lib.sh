@@ -86,9 +86,9 @@ fill_cache() {
 series() { find "$TOP/patches/$1" -maxdepth 1 -name '[0-9]*.patch' ! -name '0000-*' 2>/dev/null | sort; }
 
 # touched PATCH...: the files they name.
-touched() { sed -n 's,^\(---\|+++\) [ab]/,,p' "$@" | sort -u; }
+touched() { (($# == 0)) || sed -n 's,^\(---\|+++\) [ab]/,,p' "$@" | sort -u; }
 # created PATCH...: files that do not exist before.
-created() { awk '/^--- \/dev\/null$/ { getline; sub(/^\+\+\+ b\//, ""); print }' "$@" | sort -u; }
+created() { (($# == 0)) || awk '/^--- \/dev\/null$/ { getline; sub(/^\+\+\+ b\//, ""); print }' "$@" | sort -u; }
 
 # series_hash NAME: "none" without patches.
 series_hash() {
@@ -97,14 +97,45 @@ series_hash() {
 	hash_files "${p[@]}"
 }
 
-# apply_series NAME DIR: every patch, in order, without fuzz; git apply knows none.
+# apply_patches DIR PATCH...: in order, without fuzz; git apply knows none.
 # (The ceiling keeps git from taking an enclosing repository's work tree for its own.)
-apply_series() {
-	local p
-	while read -r p; do
-		(cd "$2" && GIT_CEILING_DIRECTORIES=$(dirname "$PWD") git apply --whitespace=nowarn "$p") ||
-			die "${p#"$TOP"/} does not apply to $2"
-	done < <(series "$1")
+apply_patches() {
+	local dir=$1 p
+	shift
+	for p; do
+		(cd "$dir" && GIT_CEILING_DIRECTORIES=$(dirname "$dir") git apply --whitespace=nowarn "$p") ||
+			die "${p#"$TOP"/} does not apply to its base"
+	done
+}
+
+# sync_tree DIR PRISTINE PATCH...: make DIR the pristine tree plus patches, changing no file that is right
+# already. What is built from DIR is thus built incrementally, whatever revision of a series comes next.
+sync_tree() {
+	local dir=$1 pristine=$2 scratch f files
+	shift 2
+	if [[ $(cat "$dir.base" 2>/dev/null) != "$pristine" ]]; then
+		rm -rf -- "$dir" "$dir.base" "$dir.touched"
+		mkdir -p -- "$dir"
+		cp -al -- "$pristine/." "$dir"		# hard links: files are replaced below, never written to
+		: >"$dir.touched"
+		echo "$pristine" >"$dir.base"
+	fi
+	touched "$@" >>"$dir.touched"
+	mapfile -t files < <(sort -u "$dir.touched")
+	scratch=$(mktemp -d)
+	for f in "${files[@]}"; do
+		[[ ! -e $pristine/$f ]] || (cd "$pristine" && cp -p --parents -- "$f" "$scratch")
+	done
+	apply_patches "$scratch" "$@"
+	for f in "${files[@]}"; do
+		if [[ ! -e $scratch/$f ]]; then
+			rm -f -- "$dir/$f"
+		elif ! cmp -s "$scratch/$f" "$dir/$f" || [[ $(stat -c %a "$scratch/$f") != $(stat -c %a "$dir/$f") ]]; then
+			mkdir -p -- "$(dirname "$dir/$f")"
+			cp --remove-destination -- "$scratch/$f" "$dir/$f"
+		fi
+	done
+	rm -rf -- "$scratch"
 }
 
 # --- apt ------------------------------------------------------------------------------------

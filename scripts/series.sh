@@ -56,7 +56,8 @@ sparse_import() {
 	repo=$(base_repo "$1")
 	mapfile -t p < <(series "$1")
 	git clone -q --shared --no-checkout "$repo" "$2"
-	touched "${p[@]}" | sed 's,^,/,' | git -C "$2" sparse-checkout set --no-cone --stdin
+	# with .gitattributes, which decides what stands behind the @@ of a hunk
+	{ touched "${p[@]}" | sed 's,^,/,'; echo .gitattributes; } | git -C "$2" sparse-checkout set --no-cone --stdin
 	git -C "$2" checkout -q -B "$1" base
 	am "$2" "${p[@]}"
 }
