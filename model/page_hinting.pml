@@ -622,8 +622,12 @@ idle:	if
 	/* hint_visit(): one look at the flags, no reference */
 	atomic {
 		if
-		:: (flags & (LRU | UPTODATE | DIRTY | WB | LOCKED)) != (LRU | UPTODATE) ->
-			goto out
+		:: (flags & (LRU | DIRTY | WB | LOCKED)) != LRU -> goto out
+		:: else
+		fi;
+		if
+		:: HINT_LOST -> goto dead
+		:: !(flags & UPTODATE) -> goto out
 		:: else
 		fi;
 		if
@@ -742,7 +746,7 @@ look:	/* no reference: ask the host first, then again with the lock */
 	:: DISCARDED
 	:: else -> goto out
 	fi;
-	atomic {
+dead:	atomic {
 		if
 		:: TRY_GET
 		:: else -> goto out
