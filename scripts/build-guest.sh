@@ -5,6 +5,7 @@
 need cpio dpkg-deb gcc "${CROSS}gcc"
 
 tests=tools/testing/selftests/page_hinting
+tests_dir=${SELFTESTS:-$TOP/$tests}	# SELFTESTS= for work on them
 xxhash=${XXHASH:-/usr/include/xxhash.h}
 [[ -f $xxhash ]] || die "missing: xxhash.h (try: scripts/deps.sh)"
 
@@ -65,7 +66,7 @@ build_guest() {
 	done
 	install -m 755 "$TOP/vm/guest/init" "$root/init"
 	install -m 644 "$TOP/vm/guest/motd" "$root/etc/motd"
-	[[ ! -f $TOP/$tests/Makefile ]] || build_selftests "$work" "$root/selftests"
+	[[ ! -f $tests_dir/Makefile ]] || build_selftests "$work" "$root/selftests"
 
 	say "packing the initramfs"
 	(cd "$root" && find . -print0 | sort -z | cpio --null --quiet -o -H newc -R 0:0) >"$out/initrd.img"
@@ -81,7 +82,7 @@ build_selftests() {
 		[[ ! -e $linux/tools/testing/selftests/$f ]] ||
 			cp -r "$linux/tools/testing/selftests/$f" "$tree/tools/testing/selftests/"
 	done
-	cp -r "$TOP/$tests" "$tree/tools/testing/selftests/"
+	cp -r "$tests_dir" "$tree/$tests"
 	make -s -C "$tree/$tests" ARCH=s390 CROSS_COMPILE="$CROSS" LDFLAGS=-static \
 		INSTALL_PATH="$2/page_hinting" install
 }
@@ -90,8 +91,8 @@ main() {
 	local sources key
 	busybox=$(guest_package busybox-static)/bin/busybox
 	linux=
-	mapfile -t sources < <(find "$TOP/vm/tools" "$TOP/vm/guest" "$TOP/$tests" -type f 2>/dev/null | sort)
-	if [[ -f $TOP/$tests/Makefile ]]; then
+	mapfile -t sources < <(find "$TOP/vm/tools" "$TOP/vm/guest" "$tests_dir" -type f 2>/dev/null | sort)
+	if [[ -f $tests_dir/Makefile ]]; then
 		linux=$("$TOP/scripts/fetch-linux.sh")
 		sources+=("$linux"/tools/testing/selftests/{lib.mk,kselftest.h,kselftest_harness.h})
 	fi

@@ -228,8 +228,13 @@ apt_orig() {
 
 # unpacked KIND TARBALL: directory of the unpacked tarball, in the cache by content.
 unpacked() {
+	local memo
 	[[ -f $2 ]] || die "no such file: $2"
-	cached "$CACHE/src/$1-$(hash_files "$2")" unpack "$2"
+	# hashing 150 MB each time would be felt: remembered as long as the file stays what it is
+	memo=$CACHE/src/.$(stat -c '%n %s %Y %i' "$2" | hash_stdin)
+	mkdir -p "$CACHE/src"
+	[[ -s $memo ]] || hash_files "$2" >"$memo"
+	cached "$CACHE/src/$1-$(<"$memo")" unpack "$2"
 }
 unpack() {
 	say "unpacking ${2##*/}"
