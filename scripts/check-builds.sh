@@ -96,10 +96,23 @@ mkdir -p "$work"
 mapfile -t sources < <(touched "${patches[@]}" | grep '\.[cS]$' | grep '^\(mm\|fs\|kernel\|lib\|arch/s390\|block\)/')
 configs=(off run)
 
+# The architecture offers the feature only late in the series; for building the patches before, pretend.
+offer_feature() {
+	local f=$work/src/arch/s390/Kconfig
+	grep -q ARCH_HAS_PAGE_HINTING "$f" && return
+	{ cat "$f"; printf '\nconfig ARCH_HAS_PAGE_HINTING\n\tdef_bool y\n'; } >"$work/Kconfig"
+	mv "$work/Kconfig" "$f"		# not in place: it is a hard link
+	echo arch/s390/Kconfig >>"$work/src.touched"	# so that sync_tree looks after it
+}
+
 # Build what the first N patches have; on failure or a warning: the messages.
 build_at() {
 	local config=$1 out=$work/$1 targets=() s
 	configure "$work/src" "$out" "$config"
+	if [[ $config == run ]] && ! grep -qx CONFIG_PAGE_HINTING=y "$out/.config"; then
+		echo "CONFIG_PAGE_HINTING cannot be switched on"
+		return 1
+	fi
 	quietly "$out/prepare.log" kmake "$work/src" "$out" prepare
 	for s in "${sources[@]}"; do
 		if [[ -e $work/src/$s ]] && is_built "$s" "$out"; then targets+=("${s%.*}.o"); fi
@@ -125,6 +138,7 @@ for ((i = 1; i <= ${#patches[@]}; i++)); do
 		cached=
 		say "building after patch $i of ${#patches[@]}"
 		sync_tree "$work/src" "$pristine" "${patches[@]:0:i}"
+		offer_feature
 		for c in "${configs[@]}"; do
 			attempt build_at "$c" >"$work/messages" 2>&1
 			((rc == 0)) || break
