@@ -56,6 +56,8 @@ caught no-retest-content -DM_NO_RETEST -DCONTENT_BITS | no second test under the
 caught evict-no-recheck -DM_EVICT_NO_RECHECK -DWRITEBACK | evicted for what was seen without lock
 caught arm-blind -DM_ARM_BLIND -DTAKERS=1 -DRECLAIM -DOWNER | armed by a plain bit operation
 caught keep-buffers -DM_KEEP_BUFFERS -DTAKERS=1 -DWRITEBACK -DBLOCKS | made volatile with buffers attached
+caught arm-keeps-lost -DM_ARM_KEEPS_LOST -DTAKERS=1 -DSTRICT | armed without clearing "lost": wrong count
+caught no-retest-count -DM_NO_RETEST -DSTRICT | no second test under the hash lock: wrong count
 caught free-no-stable -DM_FREE_NO_STABLE -DTAKERS=1 -DRECLAIM -DOWNER | freed as it is, flags cleared
 caught unused-late -DM_UNUSED_LATE -DTAKERS=1 -DRECLAIM -DOWNER | "set unused" after insertion in the free list
 caught key-first -DM_KEY_FIRST -DTAKERS=1 -DSWITCH | key off before the walk
@@ -107,7 +109,7 @@ run() {
 	esac
 	[ -z "$deep" ] || cflags="${cflags/1900/14000}"
 	(build "$dir" "$@") || { echo "broken: cannot build" >"$dir/verdict"; return; }
-	(cd "$dir" && ./pan -m4000000 -w22 >out 2>&1) || true
+	(cd "$dir" && ./pan -m"$depth" -w"$hash" >out 2>&1) || true
 
 	if ! grep -q 'errors:' "$dir/out" ||
 	   grep -Eq 'max search depth too small|memory bound|MEMLIM' "$dir/out"; then
@@ -199,11 +201,13 @@ done
 
 deep=
 jobs=2
+depth=1000000	# of the search; each takes 50 bytes
+hash=22
 tmp=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
 
 case ${1-} in
---deep)		deep=1; jobs=1; check ;;
+--deep)		deep=1; jobs=1; depth=20000000; hash=26; check ;;
 --trace)	deep=1; trace "${2:?name of a run}" ;;
 "")		check ;;
 *)		die "usage: check.sh [--deep | --trace NAME]" ;;

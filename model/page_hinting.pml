@@ -506,7 +506,7 @@ use:	if
 		}
 		d_step {
 			assert(flags & UPTODATE);
-			flags = (flags | DIRTY) & ~LOCKED;
+			flags = (flags | DIRTY) & ~LOCKED
 		}
 #ifdef BLOCKS
 		goto put
@@ -658,7 +658,7 @@ armed:	/* nobody disarmed it since the last visit */
 	}
 	atomic {
 		if
-		#ifdef M_NO_FOLIO_LOCK
+#ifdef M_NO_FOLIO_LOCK
 		:: unlocked = 1
 #else
 		:: !(flags & LOCKED) -> flags = flags | LOCKED
@@ -871,7 +871,7 @@ idle:	if
 		if
 		:: (flags & DIRTY) -> goto unlock
 		:: else
-		fi;
+		fi
 	}
 	release_buffers();
 	/* __remove_mapping(): stays frozen until it is free */
@@ -925,12 +925,10 @@ truncate:		/* find_lock_entries(), truncate_inode_folio() */
 	}
 	atomic {
 		!(flags & WB);
-#ifdef BLOCKS
 		if
-		:: (flags & PRIVATE) -> flags = flags & ~PRIVATE; bh = 0; drop()
+		:: (flags & PRIVATE) -> flags = flags & ~PRIVATE; clear_bh(); drop()
 		:: else
 		fi
-#endif
 	}
 	flags = flags & ~DIRTY;
 	d_step { slot = 0; disk = ALL };	/* what was there is cut off */
@@ -1015,12 +1013,11 @@ walk:	atomic {
 	}
 #else
 	}
-	/* frozen or on its way to the free list: look again */
+	/* hint_settle(): if frozen or on its way to the free list, wait */
 	atomic {
 		if
 		:: TRY_GET
 		:: !(flags & HINTED) -> goto clean
-		:: refcount == 0 && false
 		fi
 	}
 #endif
@@ -1054,8 +1051,8 @@ done:	skip
 
 #ifdef STRICT
 /*
- * The structure that the argument rests on. Not for mutants: these have to do
- * real damage to be caught.
+ * The structure that the argument rests on. Not for mutants, as these have to
+ * do real damage, unless all they do is to get nr_volatile wrong.
  */
 #define IMPLIES(a, b)	(!(a) || (b))
 #define SOUND	(IMPLIES(usage == V || usage == T, HINT_VOLATILE) && \
