@@ -219,7 +219,8 @@ hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
 		if (page_hinting_host->set_stable(folio_pfn(folio), nr)) {
 			set_mask_bits(&folio->flags, BIT(PG_hinted) |
 				      BIT(PG_uptodate) | BIT(PG_checked) |
-				      BIT(PG_mappedtodisk), 0);
+				      BIT(PG_mappedtodisk) | BIT(PG_readahead),
+				      0);
 			hint_account(folio, lost_event, nr, -nr);
 			result = HINT_WAS_LOST;
 		} else {
@@ -437,25 +438,19 @@ bool page_hint_folio(struct folio *folio)
 }
 
 /**
- * page_hint_discarded - has the host discarded this folio?
- * @folio: a volatile folio
+ * page_hint_discarded - has the host discarded any of these frames?
+ * @pfn: the first frame
+ * @nr: the number of frames
  *
- * Asks the host and changes nothing. Without the folio lock the answer may be
- * out of date.
+ * Asks the host and changes nothing. Unless the folio is locked, the answer
+ * may be out of date.
  *
- * Context: Any. The folio need not be referenced, if it is a single page.
- * Return: true if the content of any page of it is gone.
+ * Context: Any.
+ * Return: true if the content of any of them is gone.
  */
-bool page_hint_discarded(struct folio *folio)
+bool page_hint_discarded(unsigned long pfn, unsigned long nr)
 {
-	unsigned long flags;
-	bool discarded;
-
-	local_irq_save(flags);
-	discarded = page_hinting_host->is_discarded(folio_pfn(folio),
-						    folio_nr_pages(folio));
-	local_irq_restore(flags);
-	return discarded;
+	return page_hinting_host->is_discarded(pfn, nr);
 }
 
 /**
@@ -474,7 +469,7 @@ bool page_hint_evict(struct folio *folio, enum vm_event_item event)
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
 
 	if (folio_hint_state(folio) == HINT_VOLATILE &&
-	    page_hint_discarded(folio) &&
+	    page_hint_discarded(folio_pfn(folio), folio_nr_pages(folio)) &&
 	    hint_set_stable(folio, event) == HINT_WAS_LOST)
 		trace_lost(folio);
 	if (!folio_hint_lost(folio))
@@ -564,27 +559,24 @@ bool page_hinting_fault(unsigned long pfn)
 	struct page *page = pfn_to_online_page(pfn);
 	bool discarded = false;
 	struct folio *folio;
-	unsigned long flags;
 
 	count_vm_event(PAGE_HINT_FAULT);
+	if (!page_hinting_host)
+		return true;
 	folio = page ? page_folio(page) : NULL;
-	local_irq_save(flags);
 	if (folio && folio_try_get(folio)) {
 		if (page_folio(page) == folio)
-			discarded = page_hinting_host->is_discarded(pfn, 1);
-		local_irq_restore(flags);
+			discarded = page_hint_discarded(pfn, 1);
 		folio_put(folio);
 	} else if (folio && folio_hint_state(folio) == HINT_VOLATILE) {
 		/* Frozen. Making it stable is up to the one who did that. */
-		discarded = page_hinting_host->is_discarded(pfn, 1);
-		local_irq_restore(flags);
+		discarded = page_hint_discarded(pfn, 1);
 	} else {
 		/*
 		 * Memory of a crashed kernel, or a frame that was freed after
 		 * the fault: nobody else will make it stable.
 		 */
 		page_hinting_host->set_stable(pfn, 1);
-		local_irq_restore(flags);
 	}
 	if (!discarded)
 		count_vm_event(PAGE_HINT_FAULT_STALE);

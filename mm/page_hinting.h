@@ -32,10 +32,10 @@ extern unsigned int page_hinting_max_order;
 extern bool page_hinting_block_devices;
 
 void page_hinting_init_host(const struct page_hinting_ops *ops);
+bool page_hint_discarded(unsigned long pfn, unsigned long nr);
 bool page_hint_eligible(struct folio *folio);
 bool page_hint_folio(struct folio *folio);
 bool page_hint_evict(struct folio *folio, enum vm_event_item event);
-bool page_hint_discarded(struct folio *folio);
 
 void __page_hint_free(struct folio *folio);
 bool __page_hint_recover(struct folio *folio);

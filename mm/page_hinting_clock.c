@@ -20,7 +20,9 @@
  * be fooled next time, takes an rmap walk which clears the young bits, and on
  * s390 the next access to each takes a fault. So these are looked at only in
  * every mapped_every-th round, and the walk ends when it has found enough of
- * them young. What has been found is left to reclaim by folio_set_young().
+ * them young. What has been found is left to reclaim by folio_set_young(). (As
+ * with page_idle, the multi-gen LRU sees that only when it evicts, so a hot
+ * mapped folio is kept, but not promoted, in a round that has looked at it.)
  */
 
 #define pr_fmt(fmt) "page_hinting: " fmt
@@ -68,6 +70,8 @@
 static DEFINE_MUTEX(hint_mutex);
 
 static enum page_hinting_mode hint_mode = PAGE_HINTING_UNUSED;
+/* Set without the mutex, for its owner to be quick. Never cleared. */
+static bool hint_rebooting;
 static unsigned int hint_period_ms = 60 * 1000;
 static unsigned int hint_mapped_every = 4;
 
@@ -129,8 +133,11 @@ static bool hint_test_clear_young(struct folio *folio, bool *young)
 	};
 
 	rmap_walk(folio, &rwc);
-	if (walk.young)
+	if (walk.young) {
+		/* What page_idle and reclaim would have found in the ptes. */
+		folio_clear_idle(folio);
 		folio_set_young(folio);
+	}
 	*young = walk.young;
 	return !walk.keep && !rwc.contended;
 }
@@ -155,7 +162,7 @@ static void hint_visit_folio(struct folio *folio)
 	if (!page_hint_eligible(folio))
 		return;
 	if (folio_mapped(folio)) {
-		if (!hint_mapped_turn(folio_pfn(folio)))
+		if (!hint_mapped_turn(folio_pfn(folio) >> folio_order(folio)))
 			return;
 		if (!hint_test_clear_young(folio, &young))
 			return;
@@ -211,7 +218,7 @@ static unsigned long hint_visit(struct page *page, unsigned long pfn)
 
 	switch (flags & HINT_MASK) {
 	case HINT_VOLATILE:
-		if (page_hint_discarded((struct folio *)page))
+		if (page_hint_discarded(pfn, 1))
 			hint_visit_slow(page);
 		break;
 	case HINT_ARMED:
@@ -249,7 +256,7 @@ static unsigned long hint_visit_block(unsigned long pfn, unsigned long nr)
 	return pfn - start;
 }
 
-/* Visit the next @nr frames. Return: 0, or -EINTR if the caller was killed. */
+/* Visit the next @nr frames. Return: 0, or -EINTR if there is no time left. */
 static int hint_advance(unsigned long nr)
 {
 	unsigned long done;
@@ -272,7 +279,7 @@ static int hint_advance(unsigned long nr)
 		count_vm_events(PAGE_HINT_ARMED, hint_clock.armed);
 		hint_clock.armed = 0;
 		cond_resched();
-		if (fatal_signal_pending(current))
+		if (fatal_signal_pending(current) || READ_ONCE(hint_rebooting))
 			return -EINTR;
 	}
 	return 0;
@@ -318,16 +325,22 @@ static void hint_clock_step(struct work_struct *work)
  */
 static void hint_settle(struct page *page)
 {
+	unsigned long flags = READ_ONCE(page->flags);
 	struct folio *folio;
 
-	while (READ_ONCE(page->flags) & BIT(PG_hinted)) {
+	while (flags & BIT(PG_hinted)) {
 		folio = page_folio(page);
-		if (folio_try_get(folio)) {
+		if ((flags & HINT_MASK) == HINT_ARMED) {
+			try_cmpxchg(&page->flags, &flags, flags & ~HINT_MASK);
+		} else if (folio_try_get(folio)) {
 			if (page_folio(page) == folio)
 				__folio_make_stable(folio);
 			folio_put(folio);
+		} else {
+			/* Reclaim may sit on it until other I/O is done. */
+			schedule_timeout_uninterruptible(1);
 		}
-		cond_resched();
+		flags = READ_ONCE(page->flags);
 	}
 }
 
@@ -390,6 +403,7 @@ static void hint_set_mode(enum page_hinting_mode mode)
 static int hint_reboot(struct notifier_block *nb, unsigned long action,
 		       void *data)
 {
+	WRITE_ONCE(hint_rebooting, true);
 	mutex_lock(&hint_mutex);
 	if (hint_mode == PAGE_HINTING_ON)
 		hint_set_mode(PAGE_HINTING_UNUSED);
@@ -420,11 +434,16 @@ static ssize_t mode_store(struct kobject *kobj, struct kobj_attribute *attr,
 
 	if (mode < 0)
 		return mode;
-	mutex_lock(&hint_mutex);
-	hint_set_mode(mode);
+	if (mutex_lock_killable(&hint_mutex))
+		return -EINTR;
+	if (hint_rebooting)
+		mode = -EBUSY;
+	else
+		hint_set_mode(mode);
 	mutex_unlock(&hint_mutex);
-	return count;
+	return mode < 0 ? mode : count;
 }
+
 static struct kobj_attribute mode_attr = __ATTR_RW(mode);
 
 static ssize_t period_ms_show(struct kobject *kobj, struct kobj_attribute *attr,
@@ -445,7 +464,8 @@ static ssize_t period_ms_store(struct kobject *kobj,
 		return err;
 	if (ms && (ms < HINT_PERIOD_MIN_MS || ms > HINT_PERIOD_MAX_MS))
 		return -EINVAL;
-	mutex_lock(&hint_mutex);
+	if (mutex_lock_killable(&hint_mutex))
+		return -EINTR;
 	hint_period_ms = ms;
 	hint_clock.last = jiffies;
 	hint_clock.lazy = false;
@@ -453,6 +473,7 @@ static ssize_t period_ms_store(struct kobject *kobj,
 	mutex_unlock(&hint_mutex);
 	return count;
 }
+
 static struct kobj_attribute period_ms_attr = __ATTR_RW(period_ms);
 
 static ssize_t pass_show(struct kobject *kobj, struct kobj_attribute *attr,
@@ -470,12 +491,14 @@ static ssize_t pass_store(struct kobject *kobj, struct kobj_attribute *attr,
 		return -EINVAL;
 	/* Who asks for each frame means those in the other CPUs' batches, too. */
 	lru_add_drain_all();
-	mutex_lock(&hint_mutex);
+	if (mutex_lock_killable(&hint_mutex))
+		return -EINTR;
 	if (hint_mode == PAGE_HINTING_ON)
 		err = hint_advance(max_pfn);
 	mutex_unlock(&hint_mutex);
 	return err ?: count;
 }
+
 static struct kobj_attribute pass_attr = __ATTR_RW(pass);
 
 static ssize_t mapped_every_show(struct kobject *kobj,
@@ -496,11 +519,13 @@ static ssize_t mapped_every_store(struct kobject *kobj,
 		return err;
 	if (!every || every > HINT_MAPPED_EVERY_MAX)
 		return -EINVAL;
-	mutex_lock(&hint_mutex);
+	if (mutex_lock_killable(&hint_mutex))
+		return -EINTR;
 	hint_mapped_every = every;
 	mutex_unlock(&hint_mutex);
 	return count;
 }
+
 static struct kobj_attribute mapped_every_attr = __ATTR_RW(mapped_every);
 
 static ssize_t max_order_show(struct kobject *kobj, struct kobj_attribute *attr,
@@ -524,6 +549,7 @@ static ssize_t max_order_store(struct kobject *kobj,
 	WRITE_ONCE(page_hinting_max_order, order);
 	return count;
 }
+
 static struct kobj_attribute max_order_attr = __ATTR_RW(max_order);
 
 static ssize_t block_devices_show(struct kobject *kobj,
@@ -545,6 +571,7 @@ static ssize_t block_devices_store(struct kobject *kobj,
 	WRITE_ONCE(page_hinting_block_devices, enable);
 	return count;
 }
+
 static struct kobj_attribute block_devices_attr = __ATTR_RW(block_devices);
 
 static struct attribute *hint_attrs[] = {

@@ -5,8 +5,6 @@
 #include <linux/jump_label.h>
 #include <linux/page-flags.h>
 
-struct pt_regs;
-
 /**
  * struct page_hinting_ops - what a host has to offer
  * @name:	  for the boot log
@@ -20,9 +18,9 @@ struct pt_regs;
  *		  volatile, for a word of warning
  *
  * A range is given as first page frame number and number of frames, and
- * belongs to one folio. All but @enable are called with interrupts disabled
- * and must be notrace. @set_stable and @set_volatile are compiler barriers,
- * and order all accesses to the content of the frames.
+ * belongs to one folio. All but @enable are called in any context, also with
+ * interrupts disabled and locks held, and must be notrace. @set_stable and
+ * @set_volatile order all accesses to the content of the frames.
  */
 struct page_hinting_ops {
 	const char *name;

@@ -30,7 +30,23 @@
 #include <asm/uv.h>
 #include "../kernel/entry.h"
 
-static notrace bool essa_was_discarded(unsigned long state)
+/*
+ * For frames that have content: essa() does not keep the compiler from moving
+ * accesses to memory across it. As to the CPU, each change of state comes
+ * between two compare-and-swaps, of the hash lock or the flags, which serialise.
+ */
+static __always_inline unsigned long essa_ordered(unsigned long paddr,
+						  unsigned char cmd)
+{
+	unsigned long state;
+
+	barrier();
+	state = essa(paddr, cmd);
+	barrier();
+	return state;
+}
+
+static __always_inline bool essa_was_discarded(unsigned long state)
 {
 	return (state & (ESSA_USAGE_MASK | ESSA_CONTENT_MASK)) ==
 	       (ESSA_USAGE_VOLATILE | ESSA_CONTENT_ZERO);
@@ -41,21 +57,22 @@ static notrace void essa_set_volatile(unsigned long pfn, unsigned long nr)
 	unsigned long paddr = PFN_PHYS(pfn);
 
 	for (; nr; nr--, paddr += PAGE_SIZE)
-		essa(paddr, ESSA_SET_VOLATILE);
+		essa_ordered(paddr, ESSA_SET_VOLATILE);
 }
 NOKPROBE_SYMBOL(essa_set_volatile);
 
 static notrace bool essa_set_stable(unsigned long pfn, unsigned long nr)
 {
-	unsigned long paddr = PFN_PHYS(pfn);
+	unsigned long state, paddr = PFN_PHYS(pfn);
 	bool lost = false;
 
 	/* Without facility 147, code 7 would be a specification exception. */
 	for (; nr; nr--, paddr += PAGE_SIZE) {
 		if (cmma_flag < 2)
-			lost |= essa_was_discarded(essa(paddr, ESSA_SET_STABLE));
+			state = essa_ordered(paddr, ESSA_SET_STABLE);
 		else
-			lost |= essa_was_discarded(essa(paddr, ESSA_SET_STABLE_NODAT));
+			state = essa_ordered(paddr, ESSA_SET_STABLE_NODAT);
+		lost |= essa_was_discarded(state);
 	}
 	return lost;
 }
@@ -66,7 +83,7 @@ static notrace bool essa_is_discarded(unsigned long pfn, unsigned long nr)
 	unsigned long paddr = PFN_PHYS(pfn);
 
 	for (; nr; nr--, paddr += PAGE_SIZE) {
-		if (essa_was_discarded(essa(paddr, ESSA_GET_STATE)))
+		if (essa_was_discarded(essa_ordered(paddr, ESSA_GET_STATE)))
 			return true;
 	}
 	return false;
