@@ -88,7 +88,7 @@ reexport() {
 		   cmp -s <(normalise "$p") <(normalise "patches/$1/${p##*/}"); then
 			continue
 		fi
-		diff "patches/$1/${p##*/}" "$p" | head -n 20
+		diff "patches/$1/${p##*/}" "$p" | head -n 20 || true
 	done
 }
 
@@ -96,14 +96,19 @@ overlay() {
 	local d
 	mkdir "$work/overlay"
 	export_overlay "$work/linux" "$work/overlay"
-	cmp "$work/overlay/MAINTAINERS" MAINTAINERS
+	diff "$work/overlay/MAINTAINERS" MAINTAINERS || true
 	for d in "${overlay_dirs[@]}"; do
 		[[ -e $d || -e $work/overlay/$d ]] || continue
-		diff -rN "$d" "$work/overlay/$d" | head -n 20
+		diff -rN "$d" "$work/overlay/$d" | head -n 20 || true
 	done
-	diff <(cd "$work/overlay" && find . -type f -printf '%m %P\n' | sed 's/^[0-9]\([0-9]\).*\( .*\)/\1\2/' | sort) \
-	     <(for d in "${overlay_dirs[@]}" MAINTAINERS; do [[ ! -e $d ]] || find "$d" -type f -printf '%m %p\n'; done |
-		sed 's/^[0-9]\([0-9]\).*\( .*\)/\1\2/' | sort)
+	# names, and who may execute them
+	diff <(modes "$work/overlay" MAINTAINERS "${overlay_dirs[@]}") <(modes . MAINTAINERS "${overlay_dirs[@]}") || true
+}
+modes() {
+	local d
+	for d in "${@:2}"; do
+		[[ ! -e $1/$d ]] || find "$1/$d" -type f \( -perm /100 -printf "x $d/%P\n" -o -printf "- $d/%P\n" \)
+	done | sort
 }
 
 # checkpatch-allow.txt: "SERIES TYPE FILE # reason", FILE may be a pattern.
