@@ -147,6 +147,7 @@ const struct page_hinting_ops *page_hinting_host __ro_after_init;
 DEFINE_STATIC_KEY_FALSE(page_hinting_key);
 /* On from the start, so as not to miss the memory that is freed at boot. */
 DEFINE_STATIC_KEY_TRUE(page_hinting_unused_key);
+DEFINE_STATIC_KEY_TRUE(page_hinting_unused_used_key);
 
 DEFINE_STATIC_KEY_FALSE(page_hinting_used_key);
 

@@ -367,17 +367,19 @@ static void hint_settle_all(void)
  * To switch off takes two steps. If the takers were to stop looking first,
  * they would read what the host has discarded.
  */
-static void hint_set_mode(enum page_hinting_mode mode)
+static int hint_set_mode(enum page_hinting_mode mode)
 {
 	enum page_hinting_mode old = hint_mode;
+	int err;
 
 	lockdep_assert_held(&hint_mutex);
 
 	if (mode == old)
-		return;
+		return 0;
 	if (mode == PAGE_HINTING_ON) {
-		if (page_hinting_host->enable)
-			page_hinting_host->enable();
+		err = page_hinting_host->enable();
+		if (err)
+			return err;
 		static_branch_enable(&page_hinting_used_key);
 		static_branch_enable(&page_hinting_key);
 	}
@@ -386,14 +388,17 @@ static void hint_set_mode(enum page_hinting_mode mode)
 		hint_settle_all();
 		static_branch_disable(&page_hinting_key);
 	}
-	if (mode == PAGE_HINTING_OFF)
+	if (mode == PAGE_HINTING_OFF) {
 		static_branch_disable(&page_hinting_unused_key);
-	else
+	} else {
+		static_branch_enable(&page_hinting_unused_used_key);
 		static_branch_enable(&page_hinting_unused_key);
+	}
 
 	hint_clock.last = jiffies;
 	hint_clock.lazy = false;
 	hint_clock_start();
+	return 0;
 }
 
 /*
@@ -431,17 +436,15 @@ static ssize_t mode_store(struct kobject *kobj, struct kobj_attribute *attr,
 			  const char *buf, size_t count)
 {
 	int mode = sysfs_match_string(hint_mode_names, buf);
+	int err;
 
 	if (mode < 0)
 		return mode;
 	if (mutex_lock_killable(&hint_mutex))
 		return -EINTR;
-	if (hint_rebooting)
-		mode = -EBUSY;
-	else
-		hint_set_mode(mode);
+	err = hint_rebooting ? -EBUSY : hint_set_mode(mode);
 	mutex_unlock(&hint_mutex);
-	return mode < 0 ? mode : count;
+	return err ?: count;
 }
 
 static struct kobj_attribute mode_attr = __ATTR_RW(mode);
@@ -612,6 +615,7 @@ static int __init hint_setup(char *str)
 	if (mode == PAGE_HINTING_OFF) {
 		hint_mode = PAGE_HINTING_OFF;
 		static_branch_disable(&page_hinting_unused_key);
+		static_branch_disable(&page_hinting_unused_used_key);
 	}
 	return 0;
 }
@@ -642,10 +646,11 @@ int __init page_hinting_register(const struct page_hinting_ops *ops)
 
 	if (hint_boot_mode >= 0)
 		mode = hint_boot_mode;
-	pr_info("%s, mode %s (%s)\n", ops->name, hint_mode_names[mode],
-		hint_boot_mode >= 0 ? "boot parameter" : "default");
 	mutex_lock(&hint_mutex);
-	hint_set_mode(mode);
+	err = hint_set_mode(mode);
+	pr_info("%s, mode %s (%s)\n", ops->name, hint_mode_names[hint_mode],
+		err ? "not able to do what the boot parameter asks for" :
+		hint_boot_mode >= 0 ? "boot parameter" : "default");
 	mutex_unlock(&hint_mutex);
 	return 0;
 }

@@ -14,8 +14,8 @@
  *		  step: a frame is never reported as kept and then discarded.
  * @is_discarded: tell whether the host has discarded any of the frames, and
  *		  change nothing
- * @enable:	  optional; called each time before the first folio may become
- *		  volatile, for a word of warning
+ * @enable:	  called each time before the first folio may become volatile;
+ *		  an error if that is not possible
  *
  * A range is given as first page frame number and number of frames, and
  * belongs to one folio. All but @enable are called in any context, also with
@@ -27,7 +27,7 @@ struct page_hinting_ops {
 	void (*set_volatile)(unsigned long pfn, unsigned long nr);
 	bool (*set_stable)(unsigned long pfn, unsigned long nr);
 	bool (*is_discarded)(unsigned long pfn, unsigned long nr);
-	void (*enable)(void);
+	int (*enable)(void);
 };
 
 /**
@@ -45,6 +45,7 @@ enum page_hinting_mode {
 #ifdef CONFIG_PAGE_HINTING
 DECLARE_STATIC_KEY_FALSE(page_hinting_key);
 DECLARE_STATIC_KEY_TRUE(page_hinting_unused_key);
+DECLARE_STATIC_KEY_TRUE(page_hinting_unused_used_key);
 
 int page_hinting_register(const struct page_hinting_ops *ops);
 bool page_hinting_fault(unsigned long pfn);
@@ -82,6 +83,18 @@ static inline bool page_hinting_unused(void)
 {
 	return static_branch_likely(&page_hinting_unused_key);
 }
+
+/**
+ * page_hinting_unused_used - may there be free pages that the host knows of?
+ *
+ * Context: Any.
+ * Return: true if architecture code must tell the host about pages as they are
+ * allocated, also when page_hinting_unused() is not true any more.
+ */
+static inline bool page_hinting_unused_used(void)
+{
+	return static_branch_likely(&page_hinting_unused_used_key);
+}
 #else
 static inline bool folio_make_stable(struct folio *folio)
 {
@@ -89,6 +102,11 @@ static inline bool folio_make_stable(struct folio *folio)
 }
 
 static inline bool page_hinting_unused(void)
+{
+	return true;
+}
+
+static inline bool page_hinting_unused_used(void)
 {
 	return true;
 }

@@ -90,29 +90,8 @@ static notrace bool essa_is_discarded(unsigned long pfn, unsigned long nr)
 }
 NOKPROBE_SYMBOL(essa_is_discarded);
 
-/*
- * KVM records the states, but forgets that a block was discarded as soon as
- * anything in the host touches it, and the guest takes zeros for data. There
- * is no way to find that out from here.
- */
-static void essa_enable(void)
-{
-	if (MACHINE_IS_KVM) {
-		pr_warn("volatile pages are not safe under KVM, data may be lost\n");
-		add_taint(TAINT_CPU_OUT_OF_SPEC, LOCKDEP_STILL_OK);
-	}
-}
-
-static const struct page_hinting_ops essa_ops = {
-	.name		= "ESSA",
-	.set_volatile	= essa_set_volatile,
-	.set_stable	= essa_set_stable,
-	.is_discarded	= essa_is_discarded,
-	.enable		= essa_enable,
-};
-
 /* Does the host do what the manual says, as far as one block can tell? */
-static bool __init essa_self_test(void)
+static bool essa_self_test(void)
 {
 	struct page *page = alloc_page(GFP_KERNEL);
 	unsigned long paddr, state;
@@ -132,6 +111,32 @@ static bool __init essa_self_test(void)
 	return good;
 }
 
+/*
+ * KVM records the states, but forgets that a block was discarded as soon as
+ * anything in the host touches it, and the guest takes zeros for data. There
+ * is no way to find that out from here.
+ */
+static int essa_enable(void)
+{
+	if (!essa_self_test()) {
+		pr_err("ESSA does not behave as expected, no page becomes volatile\n");
+		return -EIO;
+	}
+	if (MACHINE_IS_KVM) {
+		pr_warn_once("volatile pages are not safe under KVM, data may be lost\n");
+		add_taint(TAINT_CPU_OUT_OF_SPEC, LOCKDEP_STILL_OK);
+	}
+	return 0;
+}
+
+static const struct page_hinting_ops essa_ops = {
+	.name		= "ESSA",
+	.set_volatile	= essa_set_volatile,
+	.set_stable	= essa_set_stable,
+	.is_discarded	= essa_is_discarded,
+	.enable		= essa_enable,
+};
+
 static int __init essa_init(void)
 {
 	if (!cmma_flag) {
@@ -140,10 +145,6 @@ static int __init essa_init(void)
 	}
 	if (is_prot_virt_guest()) {
 		pr_info("not available to a protected guest\n");
-		return 0;
-	}
-	if (!essa_self_test()) {
-		pr_info("not available, ESSA does not behave as expected\n");
 		return 0;
 	}
 	if (MACHINE_IS_VM)

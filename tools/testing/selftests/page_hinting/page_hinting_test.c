@@ -30,8 +30,11 @@
 #define MADV_POPULATE_READ	22
 #define MADV_POPULATE_WRITE	23
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE		25
+#endif
 
-#define PAGES	512UL
+#define PAGES	256UL
 #define SIZE	(PAGES * ph_page)
 
 /* --- small helpers ------------------------------------------------------ */
@@ -319,7 +322,7 @@ static void mmap_read(void)
 
 static void small_files(void)
 {
-	enum { FILES = 200 };
+	enum { FILES = 48 };
 	size_t size = ph_page + ph_page / 2, more = ph_page / 4;
 	struct ph_file f[FILES];
 	int i, where;
@@ -598,7 +601,7 @@ static void truncation(void)
 	int where;
 
 	for (where = 0; where < PH_WHERES; where++) {
-		for (round = 0; round < 6; round++) {
+		for (round = 0; round < 3; round++) {
 			ph_make_gone(SIZE, where);
 			cut = SIZE - round * 50 * ph_page -
 			      (round * 7 + 5) * PH_GRANULE;
@@ -994,6 +997,8 @@ static void remote_access(void)
 				ph_fail("futex in page %u", i);
 		}
 		ph_verify(map, f.id, 0, SIZE, 1);
+		/* it takes a futex for something to be written to */
+		ph_check(!msync(map, SIZE, MS_SYNC));
 	}
 	munmap(map, SIZE);
 	ph_remove(&f);
@@ -1329,8 +1334,8 @@ static unsigned long vm_event(const char *name)
 /* Volatile pages move to other frames, next to holes made for the purpose */
 static void compaction(void)
 {
-	enum { FILES = 32 };
-	size_t size = 64 * ph_page;
+	enum { FILES = 16 };
+	size_t size = 16 * ph_page;
 	struct ph_file f[FILES];
 	unsigned long migrated;
 	unsigned char *spread;
@@ -1343,8 +1348,8 @@ static void compaction(void)
 	for (where = 0; where < PH_WHERES; where++) {
 		/* every other page of this is free afterwards */
 		spread_size = ph_meminfo("MemFree") / 4;
-		if (spread_size > 64UL << 20)
-			spread_size = 64UL << 20;
+		if (spread_size > 8UL << 20)
+			spread_size = 8UL << 20;
 		spread_size &= ~(ph_page - 1);
 		spread = ph_alloc(spread_size);
 		madvise(spread, spread_size, MADV_NOHUGEPAGE);
@@ -1362,7 +1367,7 @@ static void compaction(void)
 			madvise(spread + i * ph_page, ph_page, MADV_DONTNEED);
 		ph_make_gone(FILES * size, where);
 		migrated = vm_event("pgmigrate_success");
-		for (i = 0; i < 4; i++) {
+		for (i = 0; i < 2; i++) {
 			ph_check(ph_write_file("/proc/sys/vm/compact_memory",
 					       "1"));
 			if (!i)
@@ -1378,6 +1383,77 @@ static void compaction(void)
 		}
 		munmap(spread, spread_size);
 	}
+}
+
+/*
+ * Pages that are gone become part of a huge one, as program text may, and the
+ * huge one may go as a whole.
+ */
+static void huge_pages(void)
+{
+	struct ph_file f;
+	char text[32], *map;
+	size_t huge, size;
+	unsigned int i;
+	int err, where;
+
+	ph_read_file("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", text,
+		     sizeof(text));
+	huge = strtoul(text, NULL, 0);
+	if (!huge || huge > 4UL << 20)
+		ph_skip("no huge pages, or too large ones");
+	size = 2 * huge;
+	f = ph_create("f", 62, size, 1);
+	/* only a file that nobody can write to qualifies */
+	close(f.fd);
+	f.fd = open(f.path, O_RDONLY | O_CLOEXEC);
+	ph_check(f.fd >= 0);
+	map = ph_alloc(size + huge);
+	map = (char *)(((unsigned long)map + huge - 1) & ~(huge - 1));
+
+	for (where = 0; where < PH_WHERES; where++) {
+		ph_drop_caches();
+		ph_verify_read(f.fd, f.id, 0, size, 1);
+		ph_make_gone(size, where);
+		ph_check(mmap(map, size, PROT_READ | PROT_EXEC,
+			      MAP_PRIVATE | MAP_FIXED, f.fd, 0) == map);
+		for (i = 0; i < 10; i++) {
+			err = madvise(map, size, MADV_COLLAPSE);
+			if (!err || (errno != EAGAIN && errno != EBUSY))
+				break;
+			ph_msleep(10);
+		}
+		if (err && errno == EINVAL)
+			ph_skip("no huge pages of this file system");
+		if (err)
+			ph_say("MADV_COLLAPSE: %s", strerror(errno));
+		ph_verify(map, f.id, 0, size, 1);
+		ph_check(mmap(map, size, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+			      0) == map);
+		ph_verify_read(f.fd, f.id, 0, size, 1);
+
+		/* too large to be made volatile, unless it is wanted */
+		ph_value("volatile by default", ph_idle(size));
+		ph_host_discard();
+		ph_verify_read(f.fd, f.id, 0, size, 1);
+		ph_set("max_order", "%d", __builtin_ctzl(huge / ph_page));
+		ph_value("volatile with max_order raised", ph_idle(size));
+		ph_host_discard();
+		if (where == PH_CLEANED)
+			ph_pass(1);
+		ph_verify_read(f.fd, f.id, 0, size, 1);
+
+		/* a part of the huge one goes, and it is split for that */
+		ph_idle(size);
+		ph_host_discard();
+		size -= huge / 4 + PH_GRANULE;
+		ph_check(!truncate(f.path, size));
+		ph_verify_read(f.fd, f.id, 0, size, 1);
+		size &= ~(ph_page - 1);
+		ph_check(!truncate(f.path, size));
+	}
+	ph_remove(&f);
 }
 
 /* Off is off: nothing stays volatile, and nothing discarded is forgotten */
@@ -1476,6 +1552,7 @@ static const struct ph_test tests[] = {
 	PH_TEST(mincore_looks_only),
 	PH_TEST(cachestat_looks_only),
 	PH_TEST(compaction),
+	PH_TEST(huge_pages),
 	PH_TEST(switch_off_and_on),
 	PH_TEST(period),
 };

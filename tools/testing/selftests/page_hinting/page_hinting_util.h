@@ -146,7 +146,9 @@ void ph_drain(void);
 void ph_pass(unsigned int n);
 void ph_settle(void);
 unsigned long ph_idle(size_t len);
-void ph_make_gone(size_t len, enum ph_where where);
+void __ph_make_gone(const char *file, int line, size_t len,
+		    enum ph_where where);
+#define ph_make_gone(...) __ph_make_gone(__FILE__, __LINE__, __VA_ARGS__)
 void ph_drive_clock(bool on);
 
 /* The host's side */
