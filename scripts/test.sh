@@ -5,6 +5,7 @@
 
 logs=$CACHE/log/test
 mkdir -p "$logs"
+cd "$TOP"
 only=("$@")
 passed=0 failed=0 skipped=0 table=()
 shopt -s extglob
