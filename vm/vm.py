@@ -26,7 +26,16 @@ import time
 # The kernel runs with a log level that lets warnings through and nothing milder, so whatever is on the
 # console speaks against it, apart from these. QEMU's emulation calls itself KVM, where volatile pages
 # are not safe, and the guest says so, once.
-EXPECTED = [r"page_hinting: volatile pages are not safe under KVM", r"reboot: (Power down|System halted)"]
+EXPECTED = [
+    r"page_hinting: volatile pages are not safe under KVM",
+    r"reboot: (Power down|System halted)",
+    r"hrtimer: interrupt took",         # the machine is busy
+    # lockdep introduces itself
+    r"Lock dependency validator: ", r"\.\.\. MAX_LOCKDEP_SUBCLASSES", r"\.\.\. MAX_LOCK_DEPTH",
+    r"\.\.\. MAX_LOCKDEP_KEYS", r"\.\.\. MAX_LOCKDEP_ENTRIES", r"\.\.\. MAX_LOCKDEP_CHAINS",
+    r"\.\.\. CLASSHASH_SIZE", r"\.\.\. CHAINHASH_SIZE", r"memory used by lock dependency info",
+    r"memory used for stack traces", r"per task-struct memory footprint",
+]
 PANIC = re.compile(r"Kernel panic|Attempted to kill init")
 
 PAGE = 4096
