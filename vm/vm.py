@@ -19,6 +19,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -39,6 +40,7 @@ EXPECTED = [
 PANIC = re.compile(r"Kernel panic|Attempted to kill init")
 
 PAGE = 4096
+RUNNING = set()         # QEMU processes
 
 
 class VmError(Exception):
@@ -141,6 +143,7 @@ class Guest:
         self.process = subprocess.Popen(
             cmd, stdin=None if interactive else subprocess.DEVNULL, stderr=self.stderr,
             pass_fds=[s.fileno() for s in theirs], preexec_fn=_in_child)
+        RUNNING.add(self.process)
         for s in theirs:
             s.close()
         self.timer = threading.Timer(timeout or 0, self._expire, [timeout])
@@ -173,6 +176,7 @@ class Guest:
         self.timer.cancel()
         self.process.kill()
         self.process.wait()
+        RUNNING.discard(self.process)
 
     def poweroff(self):
         """Have the guest shut down cleanly, then read its host's final statistics."""
@@ -410,3 +414,31 @@ def built_by(script, *args):
 
 def built(script, *args):
     return built_by("scripts/" + script, *args)
+
+
+def scratch(prefix):
+    """A directory for disk images, gone in the end, also when this program is told to stop.
+
+    Not in /tmp, which may be memory.
+    """
+    def stop(*_):
+        for process in RUNNING:
+            process.kill()
+        sys.exit("stopped")
+    signal.signal(signal.SIGTERM, stop)
+    base = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
+                        "page-hinting", "work")
+    os.makedirs(base, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=prefix + "-", dir=base)
+
+
+def copy_image(image, disk):
+    """A copy that the guest may write to; a hole stays a hole, and the file system may share blocks."""
+    subprocess.run(["cp", "--sparse=always", "--reflink=auto", image, disk], check=True)
+
+
+def fsck(disk):
+    """What e2fsck has to say against a disk; empty when it is clean."""
+    p = subprocess.run(["/sbin/e2fsck", "-fn", disk], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True, check=False)
+    return "e2fsck: " + p.stdout.strip()[-300:] if p.returncode else ""
