@@ -1000,9 +1000,15 @@ off:	if
 	in_pass == 0;
 #endif
 
-walk:	atomic {
+walk:	/* hint_settle(): no reference is needed to disarm */
+	atomic {
 		if
 		:: !(flags & HINTED) -> goto clean
+#ifdef M_SETTLE_BLIND
+		:: HINT_ARMED -> goto disarm
+#else
+		:: HINT_ARMED -> flags = flags & ~HINTED; goto walk
+#endif
 		:: else
 		fi;
 #if defined(M_WALK_ONCE) || defined(M_WALK_ONCE_FREE_TESTS_KEY)
@@ -1013,11 +1019,11 @@ walk:	atomic {
 	}
 #else
 	}
-	/* hint_settle(): if frozen or on its way to the free list, wait */
+	/* frozen or on its way to the free list: wait, and look again */
 	atomic {
 		if
 		:: TRY_GET
-		:: !(flags & HINTED) -> goto clean
+		:: !HINT_VOLATILE -> goto walk
 		fi
 	}
 #endif
@@ -1031,6 +1037,11 @@ walk:	atomic {
 	}
 	release();
 	goto walk;
+
+#ifdef M_SETTLE_BLIND
+disarm:	flags = flags & ~HINT_MASK;
+	goto walk;
+#endif
 
 clean:	key = 0;
 	if
