@@ -115,7 +115,6 @@
 
 #define pr_fmt(fmt) "page_hinting: " fmt
 
-#include <linux/backing-dev.h>
 #include <linux/dax.h>
 #include <linux/fs.h>
 #include <linux/hash.h>
@@ -125,7 +124,6 @@
 #include <linux/pagemap.h>
 #include <linux/rmap.h>
 #include <linux/shmem_fs.h>
-#include <linux/swap.h>
 #include <linux/vmstat.h>
 
 #include "internal.h"

@@ -669,8 +669,6 @@ static void with_memory_pressure(void)
 
 /* --- all of them at once at the same pages ------------------------------ */
 
-#define SHARED_PAGES	32UL
-
 static struct ph_file shared_file;
 static char *shared_map;
 static pthread_barrier_t barrier;
@@ -679,14 +677,14 @@ static bool last_round;
 static void *meet(void *arg)
 {
 	unsigned long id = (unsigned long)arg;
-	size_t size = SHARED_PAGES * ph_page, off, i;
+	size_t size = shared_file.size, off, i;
 	char *buf = ph_alloc(ph_page);
 
 	for (;;) {
 		pthread_barrier_wait(&barrier);
 		if (__atomic_load_n(&last_round, __ATOMIC_RELAXED))
 			return NULL;
-		for (i = 0; i < SHARED_PAGES; i++) {
+		for (i = 0; i < size / ph_page; i++) {
 			off = i * ph_page;
 			if ((i + id) & 1) {
 				ph_pread(shared_file.fd, buf, ph_page, off);
@@ -701,10 +699,11 @@ static void *meet(void *arg)
 	}
 }
 
-static void same_pages_at_once(void)
+/* @pages are gone, all threads want them, and meanwhile @beside happens */
+static void at_once(unsigned int pages, void (*beside)(unsigned int round))
 {
 	unsigned int count = ph_cpus + 1, rounds = 0, i;
-	size_t size = SHARED_PAGES * ph_page;
+	size_t size = pages * ph_page;
 	pthread_t threads[MAX_THREADS];
 	struct ph_counters before;
 	double end;
@@ -724,11 +723,8 @@ static void same_pages_at_once(void)
 	while (ph_now() < end) {
 		ph_idle(size);
 		ph_host_discard();
-		if (rounds++ & 1)
-			ph_pass(1);
 		pthread_barrier_wait(&barrier);
-		/* a pass or two while they are at it */
-		ph_pass(rounds % 3);
+		beside(rounds++);
 		pthread_barrier_wait(&barrier);
 	}
 	__atomic_store_n(&last_round, true, __ATOMIC_RELAXED);
@@ -742,8 +738,36 @@ static void same_pages_at_once(void)
 	ph_remove(&shared_file);
 }
 
+/* A pass or two while they are at it */
+static void pass_beside(unsigned int round)
+{
+	ph_pass(round % 3);
+}
+
+static void same_pages_at_once(void)
+{
+	at_once(32, pass_beside);
+}
+
+/*
+ * Who comes while it is being switched off, and after it has been, must still
+ * find out what is gone.
+ */
+static void off_beside(unsigned int round)
+{
+	ph_msleep(round % 5);
+	ph_check(ph_set("mode", round & 1 ? "off" : "unused"));
+	ph_check(ph_set("mode", "on"));
+}
+
+static void switched_off_in_use(void)
+{
+	at_once(512, off_beside);
+}
+
 static const struct ph_test tests[] = {
 	PH_TEST(same_pages_at_once),
+	PH_TEST(switched_off_in_use),
 	PH_TEST(random_operations),
 	PH_TEST(with_period),
 	PH_TEST(with_compaction),
