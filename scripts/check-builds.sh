@@ -11,6 +11,11 @@ pristine=$("$TOP/scripts/fetch-linux.sh")
 compiler=$("${CROSS}gcc" --version | head -n 1)
 echo "1..$((${#patches[@]} + 1))"
 
+# One at a time: the work directories are shared.
+mkdir -p "$CACHE/locks"
+exec {lock}>"$CACHE/locks/check-builds"
+flock "$lock"
+
 kmake() { make -s -C "$1" O="$2" ARCH=s390 CROSS_COMPILE="$CROSS" -j"$JOBS" "${@:3}"; }
 
 # configure SOURCE OUT CONFIG: the part of the configuration that this tree knows

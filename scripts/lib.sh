@@ -169,6 +169,7 @@ apt_write_sources() {
 		bookworm*|trixie*)
 			echo "deb-src [signed-by=$apt_keyring] $uri ${suite/#bookworm/trixie} main" ;;
 		esac
+		echo "deb [signed-by=$apt_keyring] $uri $suite main"	# for what backports depend on
 		[[ $suite != bookworm ]] || echo "deb [signed-by=$apt_keyring] $uri bookworm-backports main"
 	done < <(apt_suites) | sort -u
 }
