@@ -762,7 +762,7 @@ static void off_beside(unsigned int round)
 
 static void switched_off_in_use(void)
 {
-	at_once(512, off_beside);
+	at_once(128, off_beside);
 }
 
 static const struct ph_test tests[] = {
