@@ -113,7 +113,7 @@ modes() {
 
 # checkpatch-allow.txt: "SERIES TYPE FILE # reason", FILE may be a pattern.
 checkpatch() {
-	local name=$1 src p file number type line level text allow
+	local name=$1 src p file number type line level text allow series_of type_of file_of
 	src=$(base_source "$name")
 	case $name in
 	linux) set -- --strict --show-types --terse --showfile --no-summary --no-tree --max-line-length=100 ;;
@@ -131,8 +131,11 @@ checkpatch() {
 		# QEMU's checkpatch names no types
 		type=${type:-$(tr -cs 'A-Za-z0-9\n' _ <<<"$text")}
 		while read -r allow; do
-			# shellcheck disable=SC2053,SC2086	# a pattern, and a line of words
-			{ set -- $allow; [[ $1 == "$name" && $type == $2 && $file == $3 ]]; } && { echo "$allow" >>"$work/used"; continue 2; }
+			read -r series_of type_of file_of _ <<<"$allow"
+			# shellcheck disable=SC2053	# the file is a pattern
+			[[ $series_of == "$name" && $type == "$type_of" && $file == $file_of ]] || continue
+			echo "$allow" >>"$work/used"
+			continue 2
 		done < <(grep -v '^ *\(#\|$\)' scripts/checkpatch-allow.txt)
 		echo "$file:$number $level:$type: $text"
 	done <"$work/checkpatch"
