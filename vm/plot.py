@@ -20,6 +20,17 @@ STATES = [("stable", "#59748c", lambda s: s["stable"]),
           ("unused", "#ece7d8", lambda s: s["unused"])]
 
 
+def labels(run):
+    """Phases as (time, name); names too close to each other share one label."""
+    found = []
+    for p in run["phases"]:
+        if found and p["t"] - found[-1][0] < run["seconds"] / 50:
+            found[-1] = (found[-1][0], found[-1][1] + ", " + p["name"])
+        else:
+            found.append((p["t"], p["name"]))
+    return found
+
+
 def main(argv):
     path = argv[0]
     with open(path, encoding="ascii") as f:
@@ -33,7 +44,7 @@ def main(argv):
                  color=COLOURS[mode], label=LABELS[mode], lw=2 if mode == "on" else 1.2)
     top.set_ylabel("guest memory resident (MB)")
     top.set_title("Guest memory resident on the host over time", pad=38)
-    top.legend(loc="center right", frameon=False)
+    top.legend(loc=(0.18, 0.08), frameon=False)
 
     for mode, run in runs.items():
         steps.plot([s["limit"] / MB or run["memory"] / MB for s in run["squeeze"]],
@@ -59,9 +70,9 @@ def main(argv):
 
     for ax in (top, states):
         ax.set_xlim(left=0)
-        for p in on["phases"]:
-            ax.axvline(p["t"], color="grey", lw=0.6)
-            ax.annotate(" " + p["name"], (p["t"], 1), xycoords=("data", "axes fraction"), rotation=60,
+        for t0, name in labels(on):
+            ax.axvline(t0, color="grey", lw=0.6)
+            ax.annotate(" " + name, (t0, 1), xycoords=("data", "axes fraction"), rotation=60,
                         va="bottom", ha="left", fontsize=7, color="grey", annotation_clip=False)
     for ax in (top, steps):
         ax.set_ylim(bottom=0)
