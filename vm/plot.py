@@ -43,7 +43,7 @@ def main(argv):
         top.plot([s["t"] for s in run["samples"]], [s["rss"] / MB for s in run["samples"]],
                  color=COLOURS[mode], label=LABELS[mode], lw=2 if mode == "on" else 1.2)
     top.set_ylabel("guest memory resident (MB)")
-    top.set_title("Guest memory resident on the host over time", pad=38)
+    top.set_title("Guest memory resident on the host over time", pad=56)
     top.legend(loc=(0.18, 0.08), frameon=False)
 
     for mode, run in runs.items():
@@ -65,7 +65,7 @@ def main(argv):
     states.set_ylabel("share of the guest's pages (%)")
     states.set_xlabel("seconds")
     states.set_ylim(0, 100)
-    states.set_title("Page states, hinting on", pad=38)
+    states.set_title("Page states, hinting on", pad=56)
     states.legend(loc="upper right", framealpha=0.9)
 
     for ax in (top, states):
