@@ -20,7 +20,7 @@ done
 src=$tmp/tests/tcg
 flags=(-O0 -g -march=z13 -m64 -fno-pie -no-pie -ffreestanding -fno-stack-protector -Wa,--noexecstack
 	-I"$src/minilib" -I"$tmp/include/hw/s390x/ipl" -I"$tmp/roms/SLOF/lib/libc/include")
-common=("$src"/s390x/{head64.S,console.c} "$src/minilib/printf.c")
+common=("$src/s390x/head64.S" "$src/s390x/console.c" "$src/minilib/printf.c")
 
 tests=0 failed=0
 # try NAME TEST [ARGUMENTS OF QEMU]: the lines of one run, numbered anew
