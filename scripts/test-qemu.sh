@@ -18,7 +18,7 @@ for patch in patches/qemu/*.patch; do
 done
 
 src=$tmp/tests/tcg
-flags=(-O0 -g -march=z13 -m64 -fno-pie -no-pie -ffreestanding -fno-stack-protector -Wa,--noexecstack
+flags=(-O0 -g -march=z13 -m64 -fno-pie -no-pie -ffreestanding -fno-stack-protector "-Wa,--noexecstack"
 	-I"$src/minilib" -I"$tmp/include/hw/s390x/ipl" -I"$tmp/roms/SLOF/lib/libc/include")
 common=("$src/s390x/head64.S" "$src/s390x/console.c" "$src/minilib/printf.c")
 
