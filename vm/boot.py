@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the boots of vm/test are made of: test points, kselftest programs, a guest that is judged."""
+
+import os
+import re
+import subprocess
+import threading
+import time
+
+from vm import Guest, VmError, fsck
+
+SECONDS = 4                     # of each stress test
+
+
+class Tap:
+    """Test points, in the order in which they become known."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.count = self.failed = self.skipped = 0
+
+    def point(self, ok, name, notes=(), skip=None):
+        with self.lock:
+            self.count += 1
+            self.failed += not ok
+            self.skipped += skip is not None
+            print(f"{'ok' if ok else 'not ok'} {self.count} - {name}" + (f" # SKIP {skip}" if skip is not None else ""))
+            for line in notes:
+                print("#   " + line)
+            sys.stdout.flush()
+
+    def note(self, text):
+        with self.lock:
+            print("# " + text, flush=True)
+
+
+class Program:
+    """One kselftest program: run it, turn its TAP into ours."""
+
+    def __init__(self, tap, name, verbose=False):
+        self.tap, self.name, self.verbose = tap, name, verbose
+        self.notes = []
+        self.points = self.failed = 0
+        self.plan = None
+
+    def line(self, text):
+        m = re.match(r"(not )?ok \d+ (?:- )?(.*?)(?: # SKIP ?(.*))?$", text)
+        if m:
+            self.points += 1
+            self.failed += bool(m[1])
+            self.tap.point(not m[1], f"{self.name}: {m[2]}", skip=m[3],
+                           notes=self.notes if m[1] or self.verbose else ())
+            self.notes = []
+        elif re.match(r"1\.\.\d+", text):
+            self.plan = int(text[3:].split()[0])
+        elif text.strip() and not text.startswith(("TAP version", "# Totals")):
+            self.notes = self.notes[-40:] + [text.removeprefix("# ")]
+
+    def run(self, guest, program, env="", args=""):
+        status, _ = guest.sh(
+            f"cd /selftests/page_hinting && PAGE_HINTING_DIR=/mnt/test PAGE_HINTING_CTL=/dev/host "
+            f"PAGE_HINTING_SECONDS={SECONDS} PAGE_HINTING_TIMEOUT=240 {env} ./{program} {args}",
+            check=False, each=self.line)
+        if not self.failed and (status or self.plan != self.points or not self.points):
+            self.failed = 1
+            self.tap.point(False, f"{self.name}: {program} ends well",
+                           [f"exit status {status}, {self.points} of {self.plan} tests"] + self.notes)
+
+
+def mkfs(fs, disk):
+    """Make a file system on an image; "raw" leaves it to the guest."""
+    commands = {
+        "ext4": ["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-E",
+                 "lazy_itable_init=0,lazy_journal_init=0"],
+    }
+    if fs != "raw":
+        subprocess.run(commands[fs] + [disk], check=True)
+
+
+class Boot:
+    """One guest: boot it, do something with it, judge it.
+
+    `disks` are (name, MB, file system); the guest mounts each on /mnt/NAME, but for
+    names that begin with "raw", which are left alone as /dev/NAME.
+    `options` are for vm.Guest.
+    """
+
+    def __init__(self, tap, parts, out, work, name, *, kernel="test", qemu="qemu",
+                 disks=(("test", 1024, "ext4"),), full=False, **options):
+        self.tap, self.parts, self.out, self.work, self.name = tap, parts, out, work, name
+        self.kernel, self.qemu, self.full, self.options = kernel, qemu, full, options
+        self.disks = [(disk, size, fs, os.path.join(work, f"{name}-{disk}.img")) for disk, size, fs in disks]
+
+    def __call__(self, work):
+        start = time.time()
+        cpu = 0
+        guest = None
+        problems = []
+        try:
+            for _, size, fs, path in self.disks:
+                with open(path, "wb") as f:
+                    f.truncate(size << 20)
+                mkfs(fs, path)
+            with Guest(self.parts[self.qemu], self.parts[self.kernel], self.parts["initrd"], name=self.name,
+                       disks=[(disk, path) for disk, _, _, path in self.disks], logdir=self.out,
+                       hinting=self.qemu == "qemu", **self.options) as guest:
+                guest.wait_ready()
+                work(self, guest)
+                cpu = guest.cpu_seconds()
+                guest.poweroff()
+            problems = guest.problems()
+            problems += filter(None, (fsck(path) for _, _, fs, path in self.disks if fs == "ext4"))
+        except (VmError, OSError, subprocess.CalledProcessError) as e:
+            problems = [str(e)] + (guest.problems() if guest else [])
+        finally:
+            for *_, path in self.disks:
+                if os.path.exists(path):
+                    os.unlink(path)
+        self.tap.point(not problems, f"{self.name}: no warning, no violation, clean end and file system",
+                       list(dict.fromkeys(problems)))
+        self.tap.note(f"{self.name}: {time.time() - start:.0f} s, {cpu:.0f} s of processor time")
+
+
+def set_lru(guest, lru):
+    guest.sh(f"echo {lru} > /sys/kernel/mm/lru_gen/enabled")

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Functional and stress tests under adverse hosts, with both LRUs, all checkers on."""
+
+from boot import Program, set_lru
+from vm import flatten
+
+ENOUGH = 100000                 # pages to be discarded at once on 4 vCPUs
+SMALL = 192                     # MB of memory; with less of it the clock has less to visit
+
+# Host and LRU under which the suite runs. The default covers every pair of vCPUs, host and LRU;
+# --full covers all eight combinations.
+COMBINATIONS = {4: [("instant", "y"), ("random", "n")], 1: [("instant", "n"), ("random", "y")]}
+ALL = [(mode, lru) for mode in ("instant", "random") for lru in ("y", "n")]
+
+
+def suite(boot, guest):
+    taken = {}
+    for i, (mode, lru) in enumerate(ALL if boot.full else COMBINATIONS[boot.cpus]):
+        set_lru(guest, lru)
+        if mode == "random":
+            guest.set(mode=mode, seed=boot.cpus * 1000 + i, probability=25, interval=20)
+        else:
+            guest.set(mode=mode)
+        before = flatten(guest.stats())["discards_volatile"]
+        for name in ("page_hinting_test", "page_hinting_stress"):
+            program = Program(boot.tap, f"{boot.name} {mode} lru_gen={lru}")
+            program.run(guest, name, env=f"PAGE_HINTING_SEED={i + 1}")
+        if mode == "instant" and boot.cpus == 4:
+            # Larger files bring the number up to what is asked for.
+            while flatten(guest.stats())["discards_volatile"] - before < ENOUGH and not program.failed:
+                program = Program(boot.tap, f"{boot.name} {mode} lru_gen={lru}")
+                program.run(guest, "page_hinting_policy", args="read_twice refault_by_read refault_by_mmap")
+        n = flatten(guest.stats())["discards_volatile"] - before
+        taken[mode] = taken.get(mode, 0) + n
+        boot.tap.note(f"{boot.name} {mode} lru_gen={lru}: {n} volatile pages discarded, "
+                      f"processor time so far {guest.cpu_seconds():.0f} s")
+        guest.set(mode="pager", resident_limit=0)
+    for mode, n in taken.items():
+        enough = ENOUGH if mode == "instant" and boot.cpus == 4 else 1
+        boot.tap.point(n >= enough, f"{boot.name}: {n} pages discarded in mode {mode} (at least {enough})")
+
+
+BOOTS = {
+    "4cpus": (suite, {"cpus": 4, "memory": SMALL, "append": "page_hinting=on"}),
+    "1cpu": (suite, {"cpus": 1, "memory": SMALL, "append": "page_hinting=on"}),
+}
