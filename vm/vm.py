@@ -102,7 +102,8 @@ class Guest:
 
     def __init__(self, qemu, kernel, initrd, *, name="guest", memory=512, cpus=2, disks=(),
                  append="", options=(), hinting=True, timeout=300, logdir=None, job="agent",
-                 interactive=False, allow=()):
+                 interactive=False, allow=(), icount=False):
+        """With `icount`, one vCPU, and its clock counts instructions: one a nanosecond."""
         self.name = name
         self.memory = memory << 20
         self.hinting = hinting
@@ -121,7 +122,8 @@ class Guest:
             console = "stdio,id=con,mux=on,signal=off,logfile=" + self.console_path
         else:
             console = "file,id=con,path=" + self.console_path
-        cmd = [qemu, "-M", "s390-ccw-virtio", "-cpu", "max", "-accel", "tcg,thread=multi",
+        cmd = [qemu, "-M", "s390-ccw-virtio", "-cpu", "max",
+               "-accel", "tcg,thread=" + ("single" if icount else "multi"),
                "-smp", str(cpus), "-m", str(memory), "-nodefaults", "-display", "none",
                "-no-shutdown", "-no-reboot", "-kernel", kernel, "-initrd", initrd,
                "-append", f"quiet loglevel=5 panic=-1 job={job} {append}".replace("  ", " ").strip(),
@@ -133,6 +135,8 @@ class Guest:
                "-device", "virtserialport,chardev=agent,name=agent",
                "-chardev", f"socket,id=host,fd={host_fd}",
                "-device", "virtserialport,chardev=host,name=host"]
+        if icount:
+            cmd += ["-icount", "shift=0,sleep=off"]
         for disk, path in disks:
             cmd += ["-drive", f"if=none,id={disk},file={path},format=raw,cache=unsafe",
                     "-device", f"virtio-blk-ccw,drive={disk},serial={disk}"]
