@@ -7,22 +7,24 @@ from vm import flatten
 ENOUGH = 100000                 # pages to be discarded at once on 4 vCPUs
 SMALL = 192                     # MB of memory; with less of it the clock has less to visit
 
-# Host and LRU under which the suite runs. The default covers every pair of vCPUs, host and LRU;
-# --full covers all eight combinations.
-COMBINATIONS = {4: [("instant", "y"), ("random", "n")], 1: [("instant", "n"), ("random", "y")]}
-ALL = [(mode, lru) for mode in ("instant", "random") for lru in ("y", "n")]
+BOTH = ("page_hinting_test", "page_hinting_stress")
+STRESS = ("page_hinting_stress",)
+# Host, LRU and programs. The default covers every host with each number of vCPUs; --full covers all
+# combinations.
+COMBINATIONS = {4: [("instant", "y", BOTH), ("random", "n", BOTH), ("sweep", "n", STRESS), ("window", "y", STRESS)],
+                1: [("instant", "n", BOTH), ("random", "y", BOTH), ("sweep", "y", STRESS), ("window", "n", STRESS)]}
+ALL = [(mode, lru, BOTH) for mode in ("instant", "sweep", "random", "window") for lru in ("y", "n")]
+HOSTS = {"instant": {}, "sweep": {"interval": 20}, "random": {"probability": 25, "interval": 20},
+         "window": {"probability": 50}}
 
 
 def suite(boot, guest):
     taken = {}
-    for i, (mode, lru) in enumerate(ALL if boot.full else COMBINATIONS[boot.cpus]):
+    for i, (mode, lru, programs) in enumerate(ALL if boot.full else COMBINATIONS[boot.cpus]):
         set_lru(guest, lru)
-        if mode == "random":
-            guest.set(mode=mode, seed=boot.cpus * 1000 + i, probability=25, interval=20)
-        else:
-            guest.set(mode=mode)
+        guest.set(mode=mode, seed=boot.cpus * 1000 + i, **HOSTS[mode])
         before = flatten(guest.stats())["discards_volatile"]
-        for name in ("page_hinting_test", "page_hinting_stress"):
+        for name in programs:
             program = Program(boot.tap, f"{boot.name} {mode} lru_gen={lru}")
             program.run(guest, name, env=f"PAGE_HINTING_SEED={i + 1}")
         if mode == "instant" and boot.cpus == 4:
