@@ -7,6 +7,7 @@ STAGES ?=
 help:
 	@echo 'make run           build all, run the demonstration in a guest, print what happened'
 	@echo 'make test          all tests (STAGES="apply model ..." for some of them)'
+	@echo 'make bench         what it costs, beside the base kernel (RECORD=1: keep the figures)'
 	@echo 'make shell         the same guest with a shell'
 	@echo 'make apply LINUX=DIR     put the series on your own 6.12.y tree'
 	@echo
@@ -41,6 +42,9 @@ run: deps
 shell: deps
 	vm/shell
 
+bench: deps
+	vm/bench $(if $(RECORD),--record)
+
 test:
 	@scripts/test.sh $(STAGES)
 
@@ -62,4 +66,4 @@ export:
 clean-cache:
 	scripts/clean-cache.sh $(if $(ALL),--all)
 
-.PHONY: help deps qemu kernel guest run shell test check check-builds apply import export clean-cache
+.PHONY: help deps qemu kernel guest run bench shell test check check-builds apply import export clean-cache

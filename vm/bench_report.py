@@ -1,0 +1,256 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Tables, goals, comparison and pictures from what `vm/bench` recorded.
+
+usage: vm/bench_report.py BENCH.csv      (writes bench.txt and pictures beside it)
+"""
+
+import csv
+import os
+import shutil
+import sys
+
+import matplotlib
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt    # noqa: E402
+
+# Beside what each boot is to be seen: the same free page handling, or none.
+BESIDE = {"base, no ESSA": None, "base": None, "not built in": "base", "off": "base, no ESSA",
+          "unused": "base", "on": "base", "on, host takes": "base"}
+# Instructions of a second of a processor, to turn counts into shares of it
+SPEED = 2e9
+SIZES = {"4 GB": 4 << 18, "64 GB": 64 << 18, "512 GB": 512 << 18}      # in frames
+PERIOD = 60
+EVERY = 4                       # default of mapped_every
+PICTURES = ("bench-loops", "bench-clock")
+
+
+def load(path):
+    """{(part, boot, what): row}"""
+    with open(path, encoding="ascii", newline="") as f:
+        rows = list(csv.DictReader(f))
+    for row in rows:
+        for key, value in row.items():
+            if key not in ("part", "boot", "what"):
+                row[key] = float(value) if value else None
+    return {(r["part"], r["boot"], r["what"]): r for r in rows}
+
+
+def essa_per_unit(row):
+    if row["essa1"] is None:
+        return None
+    return sum(row[f"essa{i}"] for i in range(1, 8)) / row["units"]
+
+
+class Report:
+    def __init__(self, data):
+        self.data, self.lines, self.good = data, [], True
+        self.loops = list(dict.fromkeys(w for p, _, w in data if p == "loops"))
+        self.boots = [b for b in BESIDE if any(k[:2] == ("loops", b) for k in data)]
+
+    def say(self, text=""):
+        self.lines.append(text)
+
+    def goal(self, ok, text):
+        self.good &= ok
+        self.say(f"  {'met   ' if ok else 'MISSED'}  {text}")
+
+    def value(self, boot, what, part="clock"):
+        return self.data[part, boot, what]["median"]
+
+    def delta(self, boot, loop, key="smallest"):
+        """Change against the boot beside which it is to be seen, in percent"""
+        beside = self.data["loops", BESIDE[boot], loop][key]
+        return 100 * (self.data["loops", boot, loop][key] - beside) / beside
+
+    def table_loops(self):
+        self.say("Instructions per unit of work (smallest batch), and change in percent")
+        self.say(f"{'':20}" + "".join(f"{b:>20}" for b in self.boots))
+        for loop in self.loops:
+            cells = ""
+            for boot in self.boots:
+                n = self.data["loops", boot, loop]["smallest"]
+                cells += f"{n:12.1f}" + (f" {self.delta(boot, loop):+6.2f}%" if BESIDE[boot] else " " * 8)
+            self.say(f"{loop:20}{cells}")
+        self.say("(not built in, unused, on: against base; off: against base without ESSA)")
+        self.say()
+        self.say("ESSAs per unit of work")
+        for loop in self.loops:
+            cells = "".join(f"{essa_per_unit(self.data['loops', b, loop]):20.4f}" for b in self.boots)
+            self.say(f"{loop:20}{cells}")
+        self.say()
+
+    def goals_loops(self):
+        self.say("Goals")
+        for boot, limit in (("not built in", 0), ("off", 0.2), ("on", 1), ("on, host takes", 1)):
+            if boot in self.boots:
+                worst = max(self.loops, key=lambda l: self.delta(boot, l))
+                self.goal(self.delta(boot, worst) <= limit + 0.005,
+                          f"{boot}: at most {limit} % more on every loop; most: {worst} {self.delta(boot, worst):+.2f} %")
+        more = {l: self.data["loops", "off", l]["smallest"] - self.data["loops", "base, no ESSA", l]["smallest"]
+                for l in ("read_same_4k", "read_walk_4k")}
+        self.goal(max(more.values()) <= 1.005, "off: at most one instruction for a folio looked up; "
+                  + ", ".join(f"{l} {n:+.2f}" for l, n in more.items()))
+        for loop in ("read_same_4k", "read_walk_4k", "fault_file_around", "fork_exit"):
+            row = self.data["loops", "on", loop]
+            base = self.data["loops", "base", loop]
+            volatile = (row["essa3"] + max(0, row["essa1"] + row["essa7"] - base["essa1"] - base["essa7"])) / row["units"]
+            self.goal(volatile < 0.01, f"on: no ESSA in {loop} that base has not; {volatile:.4f}")
+        n = essa_per_unit(self.data["loops", "on", "anon_64k"])
+        self.goal(n <= 0.1, f"on: at most 0.1 ESSA a page in anon_64k; {n:.4f} "
+                  f"(base: {essa_per_unit(self.data['loops', 'base', 'anon_64k']):.2f})")
+
+    def shares(self):
+        """What the clock takes of a processor, by what memory is full of: {kind: instructions a frame and round}"""
+        v = self.value
+        faults = v("kinds", "mapped_hot_faults")
+        mapped = v("kinds", "mapped_hot") + v("kinds", "mapped_hot_fault")
+        assert faults > 0.9
+        return {"free": v("kinds", "pass_of_an_empty_guest") / v("kinds", "frames_free"),
+                "anonymous": v("kinds", "anonymous"), "slab": v("kinds", "slab"),
+                "idle cache, volatile": v("kinds", "volatile"),
+                "cache in use by read": v("kinds", "read_cache_hot") + max(0, v("kinds", "read_cache_hot_disarm")),
+                "all mapped and in use": mapped / EVERY}
+
+    def table_clock(self):
+        self.say("The clock: instructions per frame and round, and share of a processor of 2 G instructions a second")
+        self.say(f"with a period of {PERIOD} s, if all memory were of that kind (mapped_every {EVERY})")
+        self.say(f"{'':24}{'each':>8}" + "".join(f"{s:>10}" for s in SIZES))
+        shares = self.shares()
+        for kind, n in shares.items():
+            cells = "".join(f"{100 * n * frames / PERIOD / SPEED:9.3f}%" for frames in SIZES.values())
+            self.say(f"{kind:24}{n:8.1f}{cells}")
+        at64 = {k: 100 * n * SIZES["64 GB"] / PERIOD / SPEED for k, n in shares.items()}
+        for what, n in (("made volatile", "made_volatile"), ("made volatile, mapped", "mapped_made_volatile"),
+                        ("made stable, content kept", "made_stable")):
+            self.say(f"{what:24}{self.value('kinds', n):8.1f}  once")
+        self.say()
+        self.say("Goals")
+        self.goal(max(at64["free"], at64["anonymous"], at64["idle cache, volatile"]) <= 0.3,
+                  "idle guest: at most 0.3 % of a processor at 64 GB")
+        self.goal(at64["cache in use by read"] <= 1.5, "cache in use by read: at most 1.5 %")
+        self.goal(at64["all mapped and in use"] <= 5, "all mapped and in use: at most 5 %")
+        share = self.value("share", "share_after_2")
+        self.goal(share >= 0.99, f"idle cache is volatile after two visits: {100 * share:.2f} %")
+        self.say()
+        self.say("Pages mapped and used by N processes: instructions a page for a visit, faults it causes")
+        for n in (1, 4, 16, 64):
+            if ("clock", f"sharing {n}", "pass_per_page") in self.data:
+                self.say(f"  {n:3}  {self.value(f'sharing {n}', 'pass_per_page'):8.1f}"
+                         f"{self.value(f'sharing {n}', 'faults_per_page_and_round'):8.2f}")
+        self.say()
+        self.say("By order of folio (xfs): instructions a folio to make it volatile, stable, and to visit it while volatile")
+        for order in range(6):
+            if ("clock", "orders", f"order{order}_folios") in self.data:
+                v = [self.value("orders", f"order{order}_{w}") for w in ("made_volatile", "made_stable", "volatile")]
+                self.say(f"  {order:3}" + "".join(f"{n:10.1f}" for n in v))
+        self.say()
+
+    def table_idle(self):
+        self.say("An idle guest, per minute: context switches, interrupts")
+        for boot in ("base", "off", "on"):
+            self.say(f"  {boot:8}{self.value(boot, 'ctxt_per_minute', 'idle'):10.1f}{self.value(boot, 'intr_per_minute', 'idle'):10.1f}")
+        more = self.value("on", "ctxt_per_minute", "idle") - self.value("off", "ctxt_per_minute", "idle")
+        self.goal(more < 1, f"no wake-up of an idle guest once a pass has found nothing to do: {more:+.1f} switches a minute")
+        self.say()
+
+    def table_locks(self):
+        self.say("Hash locks under the stress test: taken, of these after a wait")
+        for boot in ("4 vCPUs", "8 vCPUs"):
+            taken, waits = (self.value(boot, "hash_lock_" + w, "locks") for w in ("acquired", "waited"))
+            self.say(f"  {boot:8}{taken:10.0f}{waits:10.0f} ({100 * waits / max(taken, 1):.2f} %)")
+        self.say()
+
+    def compare(self, old):
+        """What has moved by more than its spread since the last record"""
+        moved = []
+        for key, row in self.data.items():
+            was = old.get(key)
+            if not was or not was["median"]:
+                continue
+            spread = max(row["median"] - row["smallest"], was["median"] - was["smallest"], 0.002 * abs(was["median"]), 0.05)
+            if abs(row["median"] - was["median"]) > spread:
+                moved.append(f"  {key[0]}, {key[1]}, {key[2]}: {was['median']:.2f} -> {row['median']:.2f}")
+        self.say(f"Against the last record: {len(moved) or 'nothing'} moved by more than the spread")
+        for line in moved:
+            self.say(line)
+
+    def draw(self, out):
+        plt.rcParams["svg.hashsalt"] = "page-hinting"           # the same data give the same file
+        if self.boots:
+            shown = [b for b in ("off", "unused", "on", "on, host takes") if b in self.boots]
+            fig, axis = plt.subplots(figsize=(9, 7))
+            for i, boot in enumerate(shown):
+                axis.barh([n + 0.2 * i for n in range(len(self.loops))], [self.delta(boot, l) for l in self.loops],
+                          height=0.2, label=boot)
+            axis.set_yticks([n + 0.3 for n in range(len(self.loops))], self.loops)
+            axis.invert_yaxis()
+            axis.axvline(1, color="grey", ls=":", lw=1)
+            axis.axvline(0, color="black", lw=0.8)
+            axis.set_xlabel("instructions more than the base kernel (%); dotted: the goal for \"on\"")
+            axis.legend(frameon=False)
+            self.save(fig, out, "bench-loops")
+        if any(k[0] == "clock" for k in self.data):
+            fig, (share, idle) = plt.subplots(1, 2, figsize=(11, 4.5))
+            gigabytes = [4, 16, 64, 256, 512]
+            for kind, n in self.shares().items():
+                share.loglog(gigabytes, [100 * n * (g << 18) / PERIOD / SPEED for g in gigabytes], marker="o", ms=3, label=kind)
+            share.set_xticks(gigabytes, [str(g) for g in gigabytes])
+            share.set_xlabel("GB of memory, all of that kind")
+            share.set_ylabel("share of a processor (%)")
+            share.set_title(f"The clock at a period of {PERIOD} s")
+            share.legend(frameon=False, fontsize=8)
+            for n in (1, 2, 4, 8):
+                points = [(int(w.rsplit("_", 1)[1]), r["median"]) for (p, b, w), r in self.data.items()
+                          if p == "clock" and b == f"mapped {n}" and w.startswith("idle_share_after_")]
+                if points:
+                    idle.plot(*zip(*sorted(points)), marker="o", ms=3, label=f"mapped, mapped_every {n}")
+            points = [(int(w.rsplit("_", 1)[1]), r["median"]) for (p, b, w), r in self.data.items()
+                      if p == "clock" and b == "share"]
+            idle.plot(*zip(*sorted(points)), color="black", marker="o", ms=3, label="not mapped")
+            idle.set_xlabel("visits")
+            idle.set_ylabel("share of idle cache that is volatile")
+            idle.set_title("From idle to volatile")
+            idle.legend(frameon=False, fontsize=8)
+            self.save(fig, out, "bench-clock")
+
+    @staticmethod
+    def save(fig, out, name):
+        fig.tight_layout()
+        fig.savefig(os.path.join(out, name + ".svg"), metadata={"Date": None})
+        plt.close(fig)
+
+
+def report(path, old, out):
+    """Print and write everything that the data in `path` give. Return: whether all goals were met."""
+    r = Report(load(path))
+    parts = {k[0] for k in r.data}
+    if "loops" in parts:
+        r.table_loops()
+        r.goals_loops()
+        r.say()
+    if "clock" in parts:
+        r.table_clock()
+    if "idle" in parts:
+        r.table_idle()
+    if "locks" in parts:
+        r.table_locks()
+    if os.path.exists(old):
+        r.compare(load(old))
+    r.draw(out)
+    text = "\n".join(r.lines) + "\n"
+    print(text, end="")
+    with open(os.path.join(out, "bench.txt"), "w", encoding="ascii") as f:
+        f.write(text)
+    return r.good
+
+
+def keep(out, results):
+    """Make a run the record."""
+    for name in ("bench.csv", "bench.txt", *(p + ".svg" for p in PICTURES)):
+        shutil.copy(os.path.join(out, name), os.path.join(results, name))
+
+
+if __name__ == "__main__":
+    where = os.path.dirname(os.path.abspath(sys.argv[1]))
+    sys.exit(0 if report(sys.argv[1], "", where) else 1)
