@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the host takes is accounted for, and what it must never get it does not."""
+
+from boot import Program, set_lru
+
+PROGRAMS = ("page_hinting_account", "page_hinting_property")
+MODES = (("instant", {}), ("sweep", {"interval": 20}), ("window", {}),
+         ("random", {"seed": 1, "probability": 25, "interval": 20}))
+
+
+def account(boot, guest):
+    """Figures, with both LRUs."""
+    env = "PAGE_HINTING_ROUNDS=100" if boot.full else ""
+    for lru in ("y", "n"):
+        set_lru(guest, lru)
+        for program in PROGRAMS:
+            Program(boot.tap, f"{boot.name} lru_gen={lru}").run(guest, program, env=env)
+
+
+def modes(boot, guest):
+    """The same with all checkers on, and under hosts that take what they like."""
+    account(boot, guest)
+    for mode, more in MODES:
+        guest.set(mode=mode, **more)
+        for program in PROGRAMS:
+            Program(boot.tap, f"{boot.name} {mode}").run(guest, program)
+        guest.set(mode="pager", resident_limit=0)
+
+
+BOOTS = {
+    "account": (account, {"kernel": "run", "cpus": 2, "memory": 192, "append": "page_hinting=on"}),
+    "account-modes": (modes, {"cpus": 4, "memory": 192, "append": "page_hinting=on", "default": False}),
+}
