@@ -94,7 +94,7 @@ def low_discarded(guest, size):
 
 def kdump(boot, guest):
     guest.qmp("set-action", reboot="reset")
-    for command in ("", "cmma=off") if not boot.full else ("", "cmma=off", "page_hinting=on", "page_hinting=off"):
+    for command in ("cmma=off", "", "page_hinting=on", "page_hinting=off") if boot.full else ("cmma=off",):
         what = f"crash, dump kernel with '{command}'"
         guest.sh(LOAD.format("crash", "nr_cpus=1 " + command))
         guest.sh("vmcore plant kept 5000 >/tmp/planted & while ! grep -q planted /tmp/planted; do sleep 0.1; done")
