@@ -3,6 +3,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -68,12 +69,11 @@ class Program:
                            [f"exit status {status}, {self.points} of {self.plan} tests"] + self.notes)
 
 
-def mkfs(fs, disk):
-    """Make a file system on an image; "raw" leaves it to the guest."""
-    commands = {
-        "ext4": ["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-E",
-                 "lazy_itable_init=0,lazy_journal_init=0"],
-    }
+def mkfs(fs, disk, content=None):
+    """Make a file system on an image; "raw" leaves it to the guest, "boot" is an ext4 with `content`."""
+    ext4 = ["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-E",
+            "lazy_itable_init=0,lazy_journal_init=0"]
+    commands = {"ext4": ext4, "boot": [*ext4, "-d", content]}
     if fs != "raw":
         subprocess.run(commands[fs] + [disk], check=True)
 
@@ -82,7 +82,8 @@ class Boot:
     """One guest: boot it, do something with it, judge it.
 
     `disks` are (name, MB, file system); the guest mounts each on /mnt/NAME, but for
-    names that begin with "raw", which are left alone as /dev/NAME.
+    names that begin with "raw", which are left alone as /dev/NAME. The
+    file system "boot" is an ext4 with the kernel and the initramfs in it.
     `options` are for vm.Guest.
     """
 
@@ -91,6 +92,14 @@ class Boot:
         self.tap, self.parts, self.out, self.work, self.name = tap, parts, out, work, name
         self.kernel, self.qemu, self.full, self.options = kernel, qemu, full, options
         self.disks = [(disk, size, fs, os.path.join(work, f"{name}-{disk}.img")) for disk, size, fs in disks]
+
+    def _boot_files(self):
+        """A directory with the kernel and the initramfs, for a guest that starts them itself."""
+        content = os.path.join(self.work, f"{self.name}-boot")
+        os.makedirs(content, exist_ok=True)
+        for part, name in ((self.kernel, "bzImage"), ("initrd", "initrd")):
+            shutil.copy(self.parts[part], os.path.join(content, name))
+        return content
 
     def __call__(self, work):
         start = time.time()
@@ -101,7 +110,7 @@ class Boot:
             for _, size, fs, path in self.disks:
                 with open(path, "wb") as f:
                     f.truncate(size << 20)
-                mkfs(fs, path)
+                mkfs(fs, path, self._boot_files() if fs == "boot" else None)
             with Guest(self.parts[self.qemu], self.parts[self.kernel], self.parts["initrd"], name=self.name,
                        disks=[(disk, path) for disk, _, _, path in self.disks], logdir=self.out,
                        hinting=self.qemu == "qemu", **self.options) as guest:

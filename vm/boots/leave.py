@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Leaving the kernel, and taking parts of the machine away, while the host has taken all cache.
+
+The host of these boots leaves the states of pages alone in a reset that leaves memory alone
+(keep-states=on), so a discarded page that is forgotten meets the next kernel.
+"""
+
+import re
+
+from vm import flatten
+
+HINTING = "/sys/kernel/mm/page_hinting"
+FILE = "/mnt/test/file"
+PAGES = 20000                   # of the file, 78 MB
+NEXT = "quiet loglevel=5 panic=-1 job=agent"
+LOAD = "kexec {} /mnt/boot/bzImage /mnt/boot/initrd '" + NEXT + " {}'"
+MEMORY, CRASH = 320, 96         # MB, of the guest that crashes
+DISKS = (("test", 512, "ext4"), ("boot", 96, "boot"))
+
+# What page_hinting= and cmma= say, what the boot log says and whether there are controls then
+BOOT_LOG = [
+    ("page_hinting=off", r"ESSA, mode off \(boot parameter\)", True),
+    ("page_hinting=unused", r"ESSA, mode unused \(boot parameter\)", True),
+    ("page_hinting=off cmma=off", r"not available, .*cmma= is off", False),
+    ("page_hinting=unused cmma=off", r"not available, .*cmma= is off", False),
+    ("cmma=off", r"not available, .*cmma= is off", False),
+    ("", r"ESSA, mode unused \(default\)", True),
+    ("page_hinting=auto", r"ESSA, mode unused \(default\)", True),
+    ("page_hinting=on cmma=off", r"not available, .*cmma= is off", False),
+    ("page_hinting=on", r"ESSA, mode on \(boot parameter\)", True),
+]
+
+
+def write_file(guest):
+    guest.sh(f"vmcore file file {PAGES} {FILE}; sync")
+    return guest.out(f"md5sum {FILE}")
+
+
+def discard_all(boot, guest, what, least=PAGES * 9 // 10):
+    """Have all cache volatile and discarded; nothing brings it back but a reader."""
+    for _ in range(3):
+        guest.sh(f"echo 1 > {HINTING}/pass")
+    guest.discard()
+    n = flatten(guest.stats())["volatile_dropped"]
+    boot.tap.point(n >= least, f"{boot.name}: {n} discarded pages before {what} (at least {least})")
+    return n
+
+
+def same(boot, guest, digest, what):
+    got = guest.out(f"md5sum {FILE}")
+    boot.tap.point(got == digest, f"{boot.name}: the file is the same after {what}", [digest, got] if got != digest else [])
+
+
+def judge(boot, guest, text, what, allow=()):
+    """The console of a kernel that has gone, and of the next one: nothing but what is expected."""
+    allow = [r"not safe under KVM", *allow]     # each of them says so
+    odd = [line for line in guest.warnings(text) if not any(re.search(a, line) for a in allow)]
+    boot.tap.point(not odd, f"{boot.name}: nothing on the console on {what}", odd[:20])
+
+
+def kexec(boot, guest):
+    digest = write_file(guest)
+    commands = BOOT_LOG + BOOT_LOG[-1:] * 10 if boot.full else BOOT_LOG[-3:]
+    controls = True
+    for command, log, next_controls in commands:
+        guest.sh(LOAD.format("load", command))
+        if controls:
+            guest.sh(f"echo 0 > {HINTING}/period_ms; echo on > {HINTING}/mode")
+            discard_all(boot, guest, f"kexec with '{command}'")
+        text = guest.restart("kexec exec")
+        judge(boot, guest, text, f"kexec with '{command}'", [r"kexec_core: Starting new kernel"])
+        lines = [line for line in guest.out("dmesg").splitlines() if "page_hinting:" in line and "not safe" not in line]
+        boot.tap.point(len(lines) == 1 and re.search(log, lines[0]) is not None,
+                       f"{boot.name}: one line in the boot log with '{command}'", lines)
+        controls = guest.sh(f"[ -e {HINTING} ]", check=False)[0] == 0
+        boot.tap.point(controls == next_controls, f"{boot.name}: controls {'are' if controls else 'are not'} there with '{command}'")
+        same(boot, guest, digest, f"kexec with '{command}'")
+
+
+def restart(boot, guest):
+    digest = write_file(guest)
+    guest.qmp("set-action", reboot="reset")
+    for i in range(2):
+        discard_all(boot, guest, f"restart {i + 1}")
+        judge(boot, guest, guest.restart("reboot -f"), "restart", [r"reboot: Restarting system"])
+        same(boot, guest, digest, f"restart {i + 1}")
+
+
+def low_discarded(guest, size):
+    """Discarded pages below `size`, as the host knows them."""
+    runs = guest.qmp("query-s390-page-hinting-blocks", address=0, count=size // 4096)
+    return sum(r["count"] for r in runs if r["usage"] == "volatile" and r["content"] == "zero")
+
+
+def kdump(boot, guest):
+    guest.qmp("set-action", reboot="reset")
+    for command in ("cmma=off", "", "page_hinting=on", "page_hinting=off") if boot.full else ("cmma=off",):
+        what = f"crash, dump kernel with '{command}'"
+        guest.sh(LOAD.format("crash", "nr_cpus=1 " + command))
+        guest.sh("vmcore plant kept 5000 >/tmp/planted & while ! grep -q planted /tmp/planted; do sleep 0.1; done")
+        guest.sh(f"vmcore file gone {PAGES} {FILE}; sync")
+        digest = guest.out(f"md5sum {FILE}")
+        n = discard_all(boot, guest, what)
+        low = low_discarded(guest, CRASH << 20)
+        boot.tap.point(low > 1000, f"{boot.name}: {low} of them in the memory that purgatory copies (more than 1000)")
+        text = guest.restart("echo c > /proc/sysrq-trigger", may_panic=True)
+        # the last words of the crash itself rarely make it to the console
+        judge(boot, guest, text, what, [r"sysrq triggered crash", r"Call Trace", r"^\S+ +\[<", r"sysrq: "])
+        left = flatten(guest.stats())["volatile"]
+        boot.tap.point(not left, f"{boot.name}: {what}: the dump kernel leaves no page volatile",
+                       [f"{left} volatile pages"] if left else [])
+        found = dict(pair.split("=") for pair in guest.out("vmcore check kept gone").split())
+        found = {k: int(v) for k, v in found.items()}
+        boot.tap.note(f"{boot.name}: {what}: {found}")
+        boot.tap.point(found["differ"] == 0 and found["mapped"] == found["bytes"] > MEMORY - CRASH << 20,
+                       f"{boot.name}: {what}: all of /proc/vmcore is read and mapped, and is the same both ways")
+        boot.tap.point(found["kept"] == 5000 and not found["kept-damaged"],
+                       f"{boot.name}: {what}: what was in memory is in the dump")
+        boot.tap.point(found["gone"] + found["gone-damaged"] <= PAGES // 10 and found["zero"] >= n,
+                       f"{boot.name}: {what}: what was discarded is zero")
+        guest.restart("reboot -f")
+        same(boot, guest, digest, what)
+
+
+def hotplug(boot, guest):
+    digest = write_file(guest)
+    cpus = guest.out("ls -d /sys/devices/system/cpu/cpu[1-9]*/online").split()
+    for _ in range(5 if boot.full else 1):
+        discard_all(boot, guest, "CPUs went")
+        for cpu in cpus:
+            guest.sh(f"echo 0 > {cpu}")
+        same(boot, guest, digest, "CPUs went")
+        discard_all(boot, guest, "CPUs came back")
+        for cpu in cpus:
+            guest.sh(f"echo 1 > {cpu}")
+        same(boot, guest, digest, "CPUs came back")
+
+    size = int(guest.out("cat /sys/devices/system/memory/block_size_bytes"), 16)
+    blocks = [b for b in guest.out("ls -d /sys/devices/system/memory/memory*").split()
+              if guest.out(f"cat {b}/valid_zones") == "Movable"]
+    # the last one has memory in it that was reserved at boot
+    blocks.remove(max(blocks, key=lambda b: int(b.rsplit("memory", 1)[1])))
+    boot.tap.point(bool(blocks), f"{boot.name}: {len(blocks)} memory blocks of {size >> 20} MB can go")
+    total = 0
+    for b in blocks:
+        start = int(guest.out(f"cat {b}/phys_index"), 16) * size
+        discard_all(boot, guest, "memory went")
+        runs = guest.qmp("query-s390-page-hinting-blocks", address=start, count=size // 4096)
+        n = sum(r["count"] for r in runs if r["usage"] == "volatile")
+        status, text = guest.sh(f"echo offline > {b}/state", check=False)
+        boot.tap.point(status == 0, f"{boot.name}: {b.rsplit('/', 1)[1]} with {n} volatile pages goes offline", [text])
+        runs = guest.qmp("query-s390-page-hinting-blocks", address=start, count=size // 4096)
+        left = sum(r["count"] for r in runs if r["usage"] == "volatile")
+        boot.tap.point(not left, f"{boot.name}: no volatile page is left in it", [f"{left} of {n}"] if left else [])
+        total += n
+        same(boot, guest, digest, "memory went")
+        discard_all(boot, guest, "memory came back")
+        guest.sh(f"echo online_movable > {b}/state")
+        same(boot, guest, digest, "memory came back")
+        judge(boot, guest, guest.forget_console(), "memory went and came back", [r"min_free_kbytes is not updated"])
+
+    boot.tap.point(total > 1000, f"{boot.name}: {total} volatile pages were in memory that went (more than 1000)")
+
+
+def options(**more):
+    return {"kernel": "run", "disks": DISKS, "options": ("keep-states=on",), **more}
+
+
+ON = "page_hinting=on"
+BOOTS = {
+    "kexec": (kexec, options(cpus=2, memory=256, append=ON)),
+    "kdump": (kdump, options(cpus=2, memory=MEMORY, append=f"{ON} crashkernel={CRASH}M")),
+    "restart": (restart, options(cpus=2, memory=320, append=ON)),
+    "hotplug": (hotplug, options(cpus=4, memory=1024, append=ON + " kernelcore=500M")),
+}
