@@ -29,6 +29,8 @@ def swap(boot, guest):
 
 DISKS = (("test", 256, "ext4"), ("rawswap", 64, "raw"))
 BOOTS = {
-    "swap": (swap, {"cpus": 4, "memory": 192, "disks": DISKS, "append": "page_hinting=on", "allow": BAD_SECTORS}),
-    "swap-1cpu": (swap, {"cpus": 1, "memory": 192, "disks": DISKS, "append": "page_hinting=on", "allow": BAD_SECTORS}),
+    "swap": (swap, {"default": False, "cpus": 4,
+              "memory": 192, "disks": DISKS, "append": "page_hinting=on", "allow": BAD_SECTORS}),
+    "swap-1cpu": (swap, {"kernel": "run", "cpus": 1,
+                   "memory": 192, "disks": DISKS, "append": "page_hinting=on", "allow": BAD_SECTORS}),
 }
