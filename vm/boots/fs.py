@@ -16,7 +16,8 @@ DISKS = ("rawbad", 400)         # the disk that the test makes fail
 # What kernel and file systems say about bad sectors, forged trees and a shutdown that was asked for.
 BAD_DISK = [r"Buffer I/O error on dev dm-", r"I/O error, dev dm-", r"fs-verity \(dm-.*FILE CORRUPTED",
             r"EXT4-fs.*(shut down requested|forced shutdown)", r"Aborting journal on device dm-",
-            r"EXT4-fs \(dm-.*error", r"JBD2: .*dm-", r"XFS \(dm-", r"fscrypt: dm-.*still busy", r"fsverity_msg: .*suppressed"]
+            r"EXT4-fs \(dm-.*error", r"JBD2: .*dm-", r"XFS \(dm-", r"erofs: \(device vd.\): erofs_read_superblock: cannot find valid erofs superblock",
+            r"EXT4-fs \(dm-.*Can't find ext4 filesystem", r"fscrypt: dm-.*still busy", r"fsverity_msg: .*suppressed"]
 
 CONTEXTS = {"instant": {}, "random": {"probability": 25, "interval": 20}, "sweep": {}, "window": {"interval": 20}}
 
