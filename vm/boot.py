@@ -69,13 +69,31 @@ class Program:
                            [f"exit status {status}, {self.points} of {self.plan} tests"] + self.notes)
 
 
+EXT4 = ["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"]
+# How to make a file system on an image, and what finds its faults later.
+MKFS = {
+    "ext4": EXT4,
+    "ext4+": EXT4 + ["-O", "verity,encrypt"],
+    "xfs": ["/sbin/mkfs.xfs", "-q", "-f"],
+    "btrfs": ["/sbin/mkfs.btrfs", "-q", "-f"],
+}
+FSCK = {
+    "ext4": ["/sbin/e2fsck", "-fn"],
+    "ext4+": ["/sbin/e2fsck", "-fn"],
+    "xfs": ["/sbin/xfs_repair", "-n"],
+    "btrfs": ["/sbin/btrfs", "check", "--readonly"],
+}
+
+
 def mkfs(fs, disk, content=None):
-    """Make a file system on an image; "raw" leaves it to the guest, "boot" is an ext4 with `content`."""
-    ext4 = ["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-E",
-            "lazy_itable_init=0,lazy_journal_init=0"]
-    commands = {"ext4": ext4, "boot": [*ext4, "-d", content]}
-    if fs != "raw":
-        subprocess.run(commands[fs] + [disk], check=True)
+    """Make a file system on an image; "raw" leaves it to the guest, a function makes it itself, "boot" is
+    an ext4 with `content`."""
+    if callable(fs):
+        fs(disk)
+    elif fs == "boot":
+        subprocess.run([*EXT4, "-d", content, disk], check=True)
+    elif fs != "raw":
+        subprocess.run(MKFS[fs] + [disk], check=True)
 
 
 class Boot:
@@ -119,7 +137,7 @@ class Boot:
                 cpu = guest.cpu_seconds()
                 guest.poweroff()
             problems = guest.problems()
-            problems += filter(None, (fsck(path) for _, _, fs, path in self.disks if fs == "ext4"))
+            problems += filter(None, (fsck(path, FSCK[fs]) for _, _, fs, path in self.disks if fs in FSCK))
         except (VmError, OSError, subprocess.CalledProcessError) as e:
             problems = [str(e)] + (guest.problems() if guest else [])
         finally:
