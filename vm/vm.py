@@ -101,7 +101,7 @@ class Guest:
     """A running guest. Console, commands and their output go to files in `logdir`, named `name`."""
 
     def __init__(self, qemu, kernel, initrd, *, name="guest", memory=512, cpus=2, disks=(),
-                 append="", options=(), hinting=True, timeout=300, logdir=None, job="agent",
+                 append="", options=(), devices=(), hinting=True, timeout=300, logdir=None, job="agent",
                  interactive=False, allow=(), icount=False, provoked=False):
         """With `icount`, one vCPU, and its clock counts instructions: one a nanosecond."""
         self.name = name
@@ -146,6 +146,8 @@ class Guest:
                     "-device", f"virtio-blk-ccw,drive={disk},serial={disk}"]
         for option in options:
             cmd += ["-global", "s390-storage_attributes-tcg." + option]
+        for device in devices:
+            cmd += ["-device", device]
 
         self.stderr = open(os.path.join(self.logdir, name + ".stderr"), "wb")
         self.log = open(os.path.join(self.logdir, name + ".log"), "wb")

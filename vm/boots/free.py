@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Free pages: what they cost, that the host knows all of them, and that it knows of no others.
+
+In these guests an access to an unused page that the host has taken is an addressing exception.
+"""
+
+import time
+
+from boot import Program
+from vm import PAGE, flatten
+
+KPF_LRU, KPF_BUDDY, KPF_PGTABLE = 5, 10, 26
+NODAT = 0x40                    # in what "info cmma" prints
+PROGRAM = "/selftests/page_hinting/page_hinting_free"
+# ESSAs per page where every allocation and every free is one, and the goal
+LOOPS = [("touch", 128 << 10, 1000), ("munmap", 128 << 10, 500), ("file", 128 << 10, 200),
+         ("touch", 1 << 20, 64), ("touch", 16 << 20, 6), ("touch", 100 << 20, 1),
+         ("munmap", 1 << 20, 64), ("munmap", 16 << 20, 6), ("munmap", 100 << 20, 1), ("file", 64 << 20, 1)]
+
+
+def pages(runs):
+    return {pfn for start, count in runs for pfn in range(start, start + count)}
+
+
+def flagged(guest, flag):
+    """The pages with this flag in /proc/kpageflags."""
+    return pages(map(int, line.split()) for line in guest.out(f"{PROGRAM} --pages {flag}").splitlines())
+
+
+def buddy(guest):
+    return flagged(guest, KPF_BUDDY)
+
+
+def blocks(guest, usage):
+    """What the host has in one state."""
+    found, pfn = [], 0
+    for run in guest.qmp("query-s390-page-hinting-blocks", address=0, count=guest.memory // PAGE):
+        if run["usage"] == usage:
+            found.append((pfn, run["count"]))
+        pfn += run["count"]
+    return pages(found)
+
+
+def census(boot, guest, when, hinted=True):
+    """Page by page: no page in use is unused, and with `hinted` those that are free are."""
+    for _ in range(5):
+        before = buddy(guest)
+        unused = blocks(guest, "unused")
+        after = buddy(guest)
+        wrong = unused - (before | after)
+        missed = (before & after) - unused
+        if not wrong and (not hinted or len(missed) * 100 < len(after)):
+            break
+        time.sleep(0.5)
+    boot.tap.point(not wrong, f"{boot.name}, {when}: no page in use is unused",
+                   [f"{len(wrong)}: " + " ".join(map(hex, sorted(wrong)[:8]))] if wrong else [])
+    text = f"{len(after)} pages free, {len(unused)} unused, {len(missed)} free and not unused"
+    if hinted:
+        boot.tap.point(unused and len(missed) * 100 < len(after), f"{boot.name}, {when}: what is free is unused", [text])
+    else:
+        boot.tap.point(not unused, f"{boot.name}, {when}: nothing is unused", [text])
+
+
+def tests(boot, guest, args=""):
+    Program(boot.tap, boot.name).run(guest, "page_hinting_free", args=args)
+
+
+def contents(boot, guest):
+    """Content alone, while the host takes what is unused in several ways."""
+    for mode in ("random", "sweep"):
+        guest.set(mode=mode, interval=20, **({"seed": 7, "probability": 30} if mode == "random" else {}))
+        Program(boot.tap, f"{boot.name} {mode}").run(guest, "page_hinting_free", args="content_*")
+        guest.set(mode="pager", resident_limit=0)
+
+
+def cma(boot, guest):
+    """alloc_contig_range() and back."""
+    area = "/sys/kernel/debug/cma/reserved"
+    guest.sh("mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug")
+    if guest.sh(f"[ -d {area} ]", check=False)[0]:
+        boot.tap.point(True, f"{boot.name}: CMA", skip="the kernel has no DMA_CMA")
+        return
+    base, count = (int(guest.out(f"cat {area}/{f}")) for f in ("base_pfn", "count"))
+    inside = set(range(base, base + count))
+    # Something movable may be there, and is moved out.
+    guest.sh("dd if=/dev/urandom of=/mnt/test/cma bs=1M count=120 2>/dev/null; sync; md5sum /mnt/test/cma >/tmp/sum")
+    for i in range(3):
+        guest.sh(f"echo {count // 2} >{area}/alloc && echo {count // 4} >{area}/alloc")
+        guest.discard(unused=True, volatile=False)
+        census(boot, guest, f"CMA allocated {i}")
+        taken = inside - buddy(guest) - blocks(guest, "unused")
+        boot.tap.point(len(taken) >= count * 3 // 4, f"{boot.name}: CMA has given {len(taken)} of {count} pages")
+        guest.sh(f"echo {count * 3 // 4} >{area}/free")
+    census(boot, guest, "CMA freed")
+    guest.sh("echo 1 >/proc/sys/vm/drop_caches; md5sum -c /tmp/sum && rm /mnt/test/cma")
+
+
+def offline(boot, guest):
+    """Memory that goes, and comes back."""
+    memory = "/sys/devices/system/memory"
+    done = 0
+    for block in guest.out(f"grep -l Movable {memory}/memory*/valid_zones | grep -o 'memory[0-9][0-9]*/' || true").split()[:-1]:     # the last one has boot memory
+        # Each time the size of the reserve is not changed, and the kernel warns of that.
+        guest.sh("echo 4 >/proc/sys/kernel/printk")
+        for _ in range(3):
+            status, _ = guest.sh(f"echo 0 >{memory}/{block}online", check=False)
+            if not status:
+                break
+        else:
+            continue
+        guest.discard(unused=True, volatile=False)
+        guest.sh(f"echo 1 >{memory}/{block}online; echo 5 >/proc/sys/kernel/printk")
+        done += 1
+    boot.tap.point(done, f"{boot.name}: {done} blocks of memory were offline and are online again")
+    census(boot, guest, "online again")
+
+
+def reporting(boot, guest):
+    """The balloon's reports take pages off the lists and put them back."""
+    guest.sh(f"cd /tmp && PAGE_HINTING_DIR=/tmp {PROGRAM} --loop touch {120 << 20} 2")
+    for _ in range(60):
+        if guest.resident() < guest.memory // 2:
+            break
+        time.sleep(0.5)
+    boot.tap.point(guest.resident() < guest.memory // 2,
+                   f"{boot.name}: {guest.resident() >> 20} MB of {guest.memory >> 20} resident after page reporting")
+    census(boot, guest, "reported")
+
+
+def nodat(boot, guest):
+    """Page tables are known to the host as such; what is none of them any more, but was, is not."""
+    guest.sh(f"cd /tmp; for i in $(seq 30); do {PROGRAM} --loop munmap {2 << 20} 2; ls -R /sys/kernel; done >/dev/null")
+    runs, dump = [], []
+
+    # What is a page table while the list is made still is one afterwards: nobody ends meanwhile,
+    # and the tables of those that did before are gone by then, which takes an RCU grace period.
+    def line(text):
+        if text == "end":
+            dump.append(guest.hmp(f"info cmma 0 {guest.memory // PAGE}"))
+        elif text[:1].isdigit():
+            runs.append(tuple(map(int, text.split())))
+
+    guest.sh(f"mkfifo /tmp/p; {PROGRAM} --pages {KPF_PGTABLE} 2 >/tmp/p & while read l; do echo $l; done </tmp/p; "
+             "echo end; wait; rm /tmp/p", each=line)
+    tables = pages(runs)
+    text = "".join(dump[0].splitlines()[1:])
+    dat = {i for i in range(guest.memory // PAGE) if not int(text[2 * i:2 * i + 2], 16) & NODAT}
+    lru = flagged(guest, KPF_LRU)
+    boot.tap.point(tables and len(tables - dat) * 50 <= len(tables),
+                   f"{boot.name}: page tables are DAT tables", [f"{len(tables - dat)} of {len(tables)} are not: " + " ".join(map(hex, sorted(tables - dat)))])
+    boot.tap.point(lru and len(lru & dat) * 1000 <= len(lru),
+                   f"{boot.name}: pages of the LRU are not", [f"{len(lru & dat)} of {len(lru)} are"])
+
+
+def free(boot, guest):
+    census(boot, guest, "booted")
+    tests(boot, guest)
+    if boot.full:
+        contents(boot, guest)
+    census(boot, guest, "afterwards")
+
+
+def checks(boot, guest):
+    """With the checkers on everything is slow, and what a CPU keeps goes back on its own: no costs."""
+    census(boot, guest, "booted")
+    tests(boot, guest, "content_* free_* off_*")
+    census(boot, guest, "afterwards")
+
+
+def whole(boot, guest):
+    free(boot, guest)
+    nodat(boot, guest)
+    cma(boot, guest)
+    offline(boot, guest)
+    tests(boot, guest, "content_anonymous")
+
+
+def reported(boot, guest):
+    reporting(boot, guest)
+    tests(boot, guest, "content_*")
+    reporting(boot, guest)
+
+
+def poisoned(boot, guest):
+    """Where free pages are poisoned they are not hinted, and the poison stays."""
+    census(boot, guest, "booted", hinted=False)
+    tests(boot, guest, "content_*")
+    guest.discard(unused=True, volatile=False)
+    census(boot, guest, "afterwards", hinted=False)
+
+
+def cost(boot, guest):
+    """ESSAs per page, on any kernel: nothing is judged here."""
+    for kind, size, times in LOOPS:
+        guest.sh(f"PAGE_HINTING_DIR=/mnt/test {PROGRAM} --loop {kind} {size} 1")
+        before = flatten(guest.stats())
+        count = int(guest.out(f"PAGE_HINTING_DIR=/mnt/test {PROGRAM} --loop {kind} {size} {times}"))
+        after = flatten(guest.stats())
+        n = {i: after[f"n{i}"] - before[f"n{i}"] for i in (1, 2, 7)}
+        boot.tap.note(f"{boot.name}: {kind} {size >> 10} KB x {times}: {count} pages, unused {n[2]}, stable {n[1] + n[7]}, "
+                      f"ESSA per page {sum(n.values()) / count:.3f}")
+    guest.sh("sync; echo 3 >/proc/sys/vm/drop_caches")
+    free_now = guest.vmstat()["nr_free_pages"]
+    boot.tap.note(f"{boot.name}: {free_now} pages free, {flatten(guest.stats())['unused']} unused")
+
+
+def boots(work, name, append="", default=False, **more):
+    return {name: (work, {"kernel": "run", "cpus": 2, "memory": 384, "default": default,
+                          "append": f"page_hinting=on {append}".strip(), "options": ["unused-access=exception"], **more})}
+
+
+BOOTS = {
+    **boots(whole, "free", "cma=32M movablecore=512M", default=True, memory=1024),
+    **boots(checks, "free-checks", "debug_pagealloc=on init_on_free=1", kernel="test"),
+    **boots(free, "free-init-on-free", "init_on_free=1"),
+    **boots(free, "free-init-on-alloc", "init_on_alloc=1"),
+    **boots(checks, "free-debug-pagealloc", "debug_pagealloc=on", kernel="test"),
+    **boots(poisoned, "free-page-poison", "page_poison=1"),
+    **boots(reported, "free-reporting", devices=["virtio-balloon-ccw,free-page-reporting=on"]),
+    **boots(cost, "free-cost", memory=512),
+}
