@@ -110,7 +110,69 @@
  * and if that fails it is an ordinary I/O error. So lookups under RCU need
  * neither sleep nor restart. To get readahead back into the game, places that
  * may sleep evict lost folios instead (page_hint_recover(),
- * page_hint_readahead()).
+ * page_hint_readahead()), and so does a worker for places that must not even
+ * wait for the hash lock (hint_report()).
+ *
+ * Swap cache
+ *
+ * A folio of the swap cache that is clean has a copy on swap: it was dirtied
+ * when it was added for swap-out, or else has been read from there, and zswap,
+ * which gives its copy away, leaves it dirty. The slot stays allocated as long
+ * as the folio is in the swap cache. So such folios become volatile in the
+ * same way, whether they belong to anonymous memory or to shmem. Only those
+ * that nobody has mapped: mainly what swap readahead brought in for nothing.
+ *
+ * A lost one is read in place, too, but where a folio that is not uptodate has
+ * no second chance, the read must be started by the lookup. Nobody gets hold
+ * of a lost folio in order to use it: swap_cache_get_folio() reports a miss,
+ * __read_swap_cache_async() has it read, and since the caller has a reference
+ * by then, it will not be lost again. The latter never waits for the lock of a
+ * folio, as it may have others locked whose reads are not yet submitted. It
+ * looks again later, and finds the folio uptodate, being read, gone, or still
+ * lost; whoever holds the lock of a lost folio waits for no other one.
+ *
+ * The mark of a lost folio, PG_volatile, is cleared under the folio lock when
+ * the read starts. From then on it is like any folio that has just been added:
+ * if the read fails, that is final.
+ *
+ * Free pages
+ *
+ * What is on the lists of the buddy allocator is unused: its content is worth
+ * nothing, and the host may take it without a trace. Two rules make this safe.
+ *
+ * 1. Whoever puts pages on such a list makes them unused before, outside the
+ *    zone lock. He owns them then, nobody else changes their state, and all
+ *    that he has written to them (zeros, say) is older. After it, another CPU
+ *    could have taken and filled them already.
+ *
+ * 2. Whoever takes pages off to use them makes them stable after that, and
+ *    before anybody else gets them. Between the two operations there are the
+ *    release and the acquisition of the zone lock.
+ *
+ * So a frame which is not on a list, nor on its way between list and owner, is
+ * stable. The converse does not hold, and need not: a page on a list may be
+ * stable, for it costs no more than the host's chance. So put_page_back_buddy()
+ * needs no hook, nor do those who put back what they have taken off and not
+ * used (page reporting, page isolation), or change the order or migrate type of
+ * what remains free.
+ *
+ * The hooks are for the meanings, and not in the functions that link and unlink,
+ * as those serve merging and splitting as well, under the zone lock.
+ *
+ * Pages on the lists of a CPU are stable. They become unused or stable in
+ * batches, when the buddy allocator gets or gives them, and not at all if they
+ * are soon used again. free_pcppages_bulk() does not choose its victims twice,
+ * but holds pcp->lock all the time, so they can be chosen in advance. Free pages
+ * in the hands of compaction are unused or stable; they are made stable when it
+ * gives them to somebody.
+ *
+ * To begin with it at run time takes two static keys, the one for rule 2 first:
+ * who inserts an unused page has seen the other key set, so who removes it, and
+ * looks at the key after that, makes it stable. The key for rule 2 is never
+ * cleared. There is no point in time when all unused pages have been seen:
+ * they may be in the hands of page reporting or compaction, or in memory that
+ * is offline. So after switching off, a page is still made stable when it is
+ * taken off a list, which costs one operation per page and batches of them.
  */
 
 #define pr_fmt(fmt) "page_hinting: " fmt
@@ -118,6 +180,7 @@
 #include <linux/dax.h>
 #include <linux/fs.h>
 #include <linux/hash.h>
+#include <linux/irq_work.h>
 #include <linux/kprobes.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
@@ -125,9 +188,11 @@
 #include <linux/rmap.h>
 #include <linux/shmem_fs.h>
 #include <linux/vmstat.h>
+#include <linux/workqueue.h>
 
 #include "internal.h"
 #include "page_hinting.h"
+#include "swap.h"
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/page_hinting.h>
@@ -143,18 +208,16 @@ static struct hint_lock hint_locks[1 << HINT_LOCK_BITS];
 const struct page_hinting_ops *page_hinting_host __ro_after_init;
 
 DEFINE_STATIC_KEY_FALSE(page_hinting_key);
-/* On from the start, so as not to miss the memory that is freed at boot. */
-DEFINE_STATIC_KEY_TRUE(page_hinting_unused_key);
-DEFINE_STATIC_KEY_TRUE(page_hinting_unused_used_key);
-
 DEFINE_STATIC_KEY_FALSE(page_hinting_used_key);
+DEFINE_STATIC_KEY_FALSE(page_hinting_unused_key);
+DEFINE_STATIC_KEY_FALSE(page_hinting_unused_used_key);
 
 /*
  * One page lost loses the folio. With one page in a hundred taken by the host,
  * 27 % of the folios of order 5 are lost, and 92 % of those of order 8.
  */
 unsigned int page_hinting_max_order = 5;
-bool page_hinting_block_devices;
+unsigned int page_hinting_block_devices;
 
 void __init page_hinting_init_host(const struct page_hinting_ops *ops)
 {
@@ -170,12 +233,24 @@ static notrace raw_spinlock_t *hint_lock(struct folio *folio)
 	return &hint_locks[hash_ptr(folio, HINT_LOCK_BITS)].lock;
 }
 
+#ifdef CONFIG_PAGE_HINTING_TEST
+raw_spinlock_t *page_hint_test_lock(struct folio *folio)
+{
+	return hint_lock(folio);
+}
+#endif
+
 static notrace void hint_account(struct folio *folio, enum vm_event_item event,
 				 long nr, long delta)
 {
 	count_vm_events(event, nr);
 	mod_node_page_state(folio_pgdat(folio), NR_VOLATILE, delta);
 }
+
+/* What does not hold any more when the content is lost. */
+#define HINT_GONE	(BIT(PG_hinted) | BIT(PG_uptodate) | BIT(PG_readahead))
+/* And the same for files only: for swap, these bits mean other things. */
+#define HINT_GONE_FILE	(BIT(PG_checked) | BIT(PG_mappedtodisk))
 
 enum hint_result {
 	HINT_KEPT,
@@ -196,7 +271,11 @@ hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
 	enum hint_result result = HINT_RACED;
 	long nr = folio_nr_pages(folio);
 	bool may_wait = !irqs_disabled();
+	unsigned long gone = HINT_GONE;
 	unsigned long flags;
+
+	if (!folio_test_swapbacked(folio))
+		gone |= HINT_GONE_FILE;
 
 	if (!raw_spin_trylock_irqsave(lock, flags)) {
 		if (!may_wait)
@@ -216,10 +295,7 @@ hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
 		 * accessed before that.
 		 */
 		if (page_hinting_host->set_stable(folio_pfn(folio), nr)) {
-			set_mask_bits(&folio->flags, BIT(PG_hinted) |
-				      BIT(PG_uptodate) | BIT(PG_checked) |
-				      BIT(PG_mappedtodisk) | BIT(PG_readahead),
-				      0);
+			set_mask_bits(&folio->flags, gone, 0);
 			hint_account(folio, lost_event, nr, -nr);
 			result = HINT_WAS_LOST;
 		} else {
@@ -248,8 +324,8 @@ static noinline notrace bool hint_set_volatile(struct folio *folio, int expected
 	}
 	/* Whoever held a reference until now may have changed it, see 4. above */
 	if (!folio_test_dirty(folio) && !folio_test_writeback(folio) &&
-	    !folio_test_private(folio) && !folio_test_checked(folio) &&
-	    folio_test_uptodate(folio) &&
+	    !folio_test_private(folio) && folio_test_uptodate(folio) &&
+	    folio_test_checked(folio) == folio_test_swapcache(folio) &&
 	    folio_hint_state(folio) == HINT_ARMED) {
 		set_mask_bits(&folio->flags, 0, HINT_VOLATILE);
 		done = true;
@@ -269,6 +345,68 @@ unlock:
 	return done;
 }
 NOKPROBE_SYMBOL(hint_set_volatile);
+
+/*
+ * Frames that were found discarded where nothing could be done about it. A
+ * frame that finds no room here is left to its next taker or the clock.
+ */
+#define HINT_REPORTS	16
+
+static unsigned long hint_reports[HINT_REPORTS];
+
+/*
+ * A frame in the list may have been freed and used again since. So take a
+ * reference first, and then ask the host whether the content is gone now:
+ * page_hint_evict() does that with the folio locked.
+ */
+static void hint_reports_drain(struct work_struct *work)
+{
+	unsigned long pfn;
+	struct folio *folio;
+	struct page *page;
+	int i;
+
+	get_online_mems();
+	for (i = 0; i < HINT_REPORTS; i++) {
+		pfn = xchg(&hint_reports[i], 0);
+		page = pfn ? pfn_to_online_page(pfn) : NULL;
+		folio = page ? page_folio(page) : NULL;
+		if (!folio || !folio_try_get(folio))
+			continue;
+		if (page_folio(page) == folio && folio_test_lru(folio) &&
+		    folio_trylock(folio)) {
+			page_hint_evict(folio, PAGE_HINT_EVICTED);
+			folio_unlock(folio);
+		}
+		folio_put(folio);
+	}
+	put_online_mems();
+}
+
+static DECLARE_WORK(hint_reports_work, hint_reports_drain);
+
+/* Work cannot be queued in an NMI, or with a lock of the scheduler held. */
+static void hint_reports_raise(struct irq_work *work)
+{
+	queue_work(system_unbound_wq, &hint_reports_work);
+}
+
+static DEFINE_IRQ_WORK(hint_reports_irq_work, hint_reports_raise);
+
+/* Any context. */
+static void hint_report(unsigned long pfn)
+{
+	int i;
+
+	for (i = 0; i < HINT_REPORTS; i++) {
+		unsigned long old = cmpxchg(&hint_reports[i], 0, pfn);
+
+		if (!old || old == pfn) {
+			irq_work_queue(&hint_reports_irq_work);
+			return;
+		}
+	}
+}
 
 /*
  * Return: true if @folio is stable now, without the host being asked. A folio
@@ -309,9 +447,58 @@ bool __folio_make_stable(struct folio *folio)
 	case HINT_RACED:
 		break;
 	case HINT_UNKNOWN:
+		if (page_hint_discarded(folio_pfn(folio), folio_nr_pages(folio)))
+			hint_report(folio_pfn(folio));
 		return false;
 	}
 	return true;
+}
+
+/**
+ * __page_hint_unused - slow path of page_hint_unused()
+ * @page: the first page
+ * @order: 1 << @order pages
+ *
+ * Context: Any, not under the zone lock. The caller owns the pages.
+ */
+void __page_hint_unused(struct page *page, unsigned int order)
+{
+	/* Zeros would be taken for corruption. */
+	if (page_poisoning_enabled_static())
+		return;
+	page_hinting_host->set_unused(page_to_pfn(page), 1UL << order);
+}
+
+/**
+ * __page_hint_used - slow path of page_hint_used()
+ * @page: the first page
+ * @order: 1 << @order pages
+ *
+ * Context: Any, not under the zone lock. The caller owns the pages.
+ */
+void __page_hint_used(struct page *page, unsigned int order)
+{
+	page_hinting_host->set_stable(page_to_pfn(page), 1UL << order);
+}
+
+/**
+ * __page_hint_used_list - slow path of page_hint_used_list()
+ * @list: list of pages
+ * @count: number of entries at its end
+ * @order: order of each
+ *
+ * Context: Any, not under the zone lock. The caller owns the pages.
+ */
+void __page_hint_used_list(struct list_head *list, int count,
+			   unsigned int order)
+{
+	struct page *page;
+
+	list_for_each_entry_reverse(page, list, pcp_list) {
+		if (!count--)
+			break;
+		__page_hint_used(page, order);
+	}
 }
 
 /**
@@ -369,6 +556,31 @@ static bool hint_mapping_eligible(struct address_space *mapping)
 	return true;
 }
 
+/*
+ * Memory that was read from swap, but that nobody has wanted yet, or nobody
+ * wants any more. What is clean can be read from there once more.
+ */
+static bool hint_swap_eligible(struct folio *folio)
+{
+	unsigned long flags;
+
+	if (!folio_test_swapcache(folio) || folio_mapped(folio))
+		return false;
+	/* KSM compares content, and has other ways to find its folios. */
+	if (folio_test_ksm(folio))
+		return false;
+	/* A large one cannot be read if parts of it are in zswap, or zero. */
+	if (folio_test_large(folio))
+		return false;
+	/*
+	 * A miss on a synchronous device bypasses the swap cache, and so would
+	 * never find a lost folio; its memory is most often our own, anyway.
+	 * Not while the device is being emptied, either.
+	 */
+	flags = data_race(folio_swap_flags(folio));
+	return (flags & (SWP_WRITEOK | SWP_SYNCHRONOUS_IO)) == SWP_WRITEOK;
+}
+
 /**
  * page_hint_eligible - could this folio become volatile, if it is idle?
  * @folio: the folio
@@ -383,12 +595,14 @@ bool page_hint_eligible(struct folio *folio)
 {
 	struct address_space *mapping = folio->mapping;
 
-	if (!mapping || (unsigned long)mapping & PAGE_MAPPING_FLAGS)
-		return false;
 	if (!folio_test_uptodate(folio) || folio_test_dirty(folio) ||
-	    folio_test_writeback(folio) || folio_test_swapbacked(folio) ||
-	    folio_test_unevictable(folio) || folio_test_mlocked(folio) ||
-	    folio_test_private_2(folio) || folio_contain_hwpoisoned_page(folio))
+	    folio_test_writeback(folio) || folio_test_unevictable(folio) ||
+	    folio_test_mlocked(folio) || folio_test_private_2(folio) ||
+	    folio_contain_hwpoisoned_page(folio))
+		return false;
+	if (folio_test_swapbacked(folio))
+		return hint_swap_eligible(folio);
+	if (!mapping || (unsigned long)mapping & PAGE_MAPPING_FLAGS)
 		return false;
 	/* fs-verity takes this for "verified", and it would survive the loss. */
 	if (folio_test_checked(folio))
@@ -400,7 +614,7 @@ bool page_hint_eligible(struct folio *folio)
 
 /**
  * page_hint_folio - make an armed folio volatile
- * @folio: an eligible folio of the page cache that is idle
+ * @folio: an eligible folio of the page or swap cache that is idle
  *
  * Unmaps the folio, has its private data released, and makes it volatile if
  * nobody but the page cache and the caller has a reference, and it is still
@@ -452,16 +666,32 @@ bool page_hint_discarded(unsigned long pfn, unsigned long nr)
 	return page_hinting_host->is_discarded(pfn, nr);
 }
 
+/*
+ * What leaves the swap cache may take its memory cgroup's charge over to the
+ * slot, so it must not be on the LRU any more.
+ */
+static bool hint_evict_swap(struct folio *folio)
+{
+	if (!folio_isolate_lru(folio))
+		return false;
+	/* To isolate takes a reference, but removal expects the caller's only. */
+	folio_put(folio);
+	if (mapping_evict_folio(folio_mapping(folio), folio))
+		return true;
+	folio_add_lru(folio);
+	return false;
+}
+
 /**
- * page_hint_evict - drop a folio from the page cache if its content is gone
+ * page_hint_evict - drop a folio from its cache if its content is gone
  * @folio: the folio
  * @event: what to count, if it was not yet known to be gone
  *
- * No shadow entry is left. Its age would be zero, and the folio would come
- * back as part of the working set, however cold it was when the host took it.
+ * The shadow entry that it leaves is that of workingset_discard(). The slot of
+ * a folio of the swap cache is freed only if nobody refers to it.
  *
  * Context: Process context. The caller holds the folio lock and one reference.
- * Return: true if the folio has been removed from the page cache.
+ * Return: true if the folio has been removed from the page or swap cache.
  */
 bool page_hint_evict(struct folio *folio, enum vm_event_item event)
 {
@@ -473,6 +703,8 @@ bool page_hint_evict(struct folio *folio, enum vm_event_item event)
 		trace_lost(folio);
 	if (!folio_hint_lost(folio))
 		return false;
+	if (folio_test_swapcache(folio))
+		return hint_evict_swap(folio);
 	return mapping_evict_folio(folio->mapping, folio);
 }
 
@@ -494,6 +726,27 @@ bool __page_hint_recover(struct folio *folio)
 	if (evicted)
 		folio_put(folio);
 	return evicted;
+}
+
+/**
+ * __page_hint_refault - slow path of page_hint_refault()
+ * @folio: a lost folio, locked
+ *
+ * It has kept its place on the LRU list, so there is nothing to be restored.
+ *
+ * Context: Process context.
+ * Return: true if waiting for it is a memory stall.
+ */
+bool __page_hint_refault(struct folio *folio)
+{
+	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
+
+	lruvec_stat_mod_folio(folio, WORKINGSET_REFAULT_FILE,
+			      folio_nr_pages(folio));
+	/* As workingset_discard() would say. It tells all who wait for it. */
+	if (folio_test_active(folio))
+		folio_set_workingset(folio);
+	return folio_test_workingset(folio);
 }
 
 /**
@@ -539,6 +792,47 @@ void __page_hint_readahead(struct address_space *mapping, pgoff_t index,
 }
 
 /**
+ * page_hint_swapin - have a lost folio of the swap cache read again
+ * @folio: a folio that was found lost, with a reference of the caller
+ * @entry: the swap entry that it was found by
+ *
+ * Context: Process context, does not wait.
+ * Return: true if the folio is locked, and is to be read by the caller as if
+ * it had just been added to the swap cache. Otherwise look it up again.
+ */
+bool page_hint_swapin(struct folio *folio, swp_entry_t entry)
+{
+	if (!folio_trylock(folio))
+		return false;
+	if (folio_test_swapcache(folio) && folio->swap.val == entry.val &&
+	    folio_hint_lost(folio)) {
+		/* From here on, not to be uptodate means a failed read. */
+		clear_bit(PG_volatile, &folio->flags);
+		return true;
+	}
+	folio_unlock(folio);
+	return false;
+}
+
+/**
+ * __page_hint_swap_free - slow path of page_hint_swap_free()
+ * @folio: the folio
+ *
+ * It will be dirty, which a volatile folio must not be. If it has been lost,
+ * nobody will ever miss the content, but for as long as somebody has a
+ * reference it passes for anonymous memory. That is never without content:
+ * reclaim would even try to swap it out.
+ */
+void __page_hint_swap_free(struct folio *folio)
+{
+	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
+
+	folio_make_stable(folio);
+	if (folio_hint_lost(folio))
+		folio_mark_uptodate(folio);
+}
+
+/**
  * page_hinting_fault - an access has met a discarded frame
  * @pfn: the frame
  *
@@ -577,7 +871,9 @@ bool page_hinting_fault(unsigned long pfn)
 		 */
 		page_hinting_host->set_stable(pfn, 1);
 	}
-	if (!discarded)
+	if (discarded)
+		hint_report(pfn);
+	else
 		count_vm_event(PAGE_HINT_FAULT_STALE);
 	return discarded;
 }

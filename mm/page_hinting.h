@@ -8,6 +8,10 @@
 #ifdef CONFIG_PAGE_HINTING
 /* Set by the first change to PAGE_HINTING_ON, and never cleared again. */
 DECLARE_STATIC_KEY_FALSE(page_hinting_used_key);
+/* Free pages are to become unused. */
+DECLARE_STATIC_KEY_FALSE(page_hinting_unused_key);
+/* Some may be. Set before the above, and never cleared again. */
+DECLARE_STATIC_KEY_FALSE(page_hinting_unused_used_key);
 
 /* The states of a folio, see the essay in page_hinting.c. */
 #define HINT_ARMED	BIT(PG_hinted)
@@ -29,7 +33,7 @@ static inline bool folio_hint_lost(const struct folio *folio)
 
 extern const struct page_hinting_ops *page_hinting_host;
 extern unsigned int page_hinting_max_order;
-extern bool page_hinting_block_devices;
+extern unsigned int page_hinting_block_devices;
 
 void page_hinting_init_host(const struct page_hinting_ops *ops);
 bool page_hint_discarded(unsigned long pfn, unsigned long nr);
@@ -37,10 +41,79 @@ bool page_hint_eligible(struct folio *folio);
 bool page_hint_folio(struct folio *folio);
 bool page_hint_evict(struct folio *folio, enum vm_event_item event);
 
+raw_spinlock_t *page_hint_test_lock(struct folio *folio);
+
+void __page_hint_unused(struct page *page, unsigned int order);
+void __page_hint_used(struct page *page, unsigned int order);
+void __page_hint_used_list(struct list_head *list, int count,
+			   unsigned int order);
 void __page_hint_free(struct folio *folio);
 bool __page_hint_recover(struct folio *folio);
+bool __page_hint_refault(struct folio *folio);
+void *workingset_discard(struct folio *folio);
 void __page_hint_readahead(struct address_space *mapping, pgoff_t index,
 			   unsigned long nr);
+bool page_hint_swapin(struct folio *folio, swp_entry_t entry);
+void __page_hint_swap_free(struct folio *folio);
+
+/**
+ * page_hinting_unused - is the host told about free pages?
+ *
+ * Context: Any.
+ * Return: true if page_hint_unused() does something.
+ */
+static inline bool page_hinting_unused(void)
+{
+	return static_branch_unlikely(&page_hinting_unused_key);
+}
+
+/**
+ * page_hint_unused - pages are about to be put on a free list
+ * @page: the first page
+ * @order: 1 << @order pages
+ *
+ * The buddy allocator's lists are meant. What is on the lists of a CPU stays
+ * stable, or each page would change its state twice on its way through them.
+ *
+ * Context: Any. The caller owns the pages. Not under the zone lock, as there
+ * may be many, and the host may be slow.
+ */
+static inline void page_hint_unused(struct page *page, unsigned int order)
+{
+	if (page_hinting_unused())
+		__page_hint_unused(page, order);
+}
+
+/**
+ * page_hint_used - pages that were on a free list are about to be used
+ * @page: the first page
+ * @order: 1 << @order pages
+ *
+ * To be called after the pages have been taken off, and before anybody gets
+ * to see their content; harmless if they are stable.
+ *
+ * Context: Any. The caller owns the pages. Not under the zone lock.
+ */
+static inline void page_hint_used(struct page *page, unsigned int order)
+{
+	if (static_branch_unlikely(&page_hinting_unused_used_key))
+		__page_hint_used(page, order);
+}
+
+/**
+ * page_hint_used_list - page_hint_used() for the last pages of a list
+ * @list: list of pages, linked by &page->pcp_list
+ * @count: number of entries
+ * @order: order of each
+ *
+ * Context: Any. The caller owns the pages. Not under the zone lock.
+ */
+static inline void page_hint_used_list(struct list_head *list, int count,
+				       unsigned int order)
+{
+	if (static_branch_unlikely(&page_hinting_unused_used_key))
+		__page_hint_used_list(list, count, order);
+}
 
 /**
  * page_hint_free - a folio is on its way to the page allocator
@@ -77,6 +150,47 @@ static inline bool page_hint_recover(struct folio *folio)
 }
 
 /**
+ * page_hint_lost - has the content been found discarded?
+ * @folio: the folio, locked
+ *
+ * Return: true if the content has to be read again because the host took it.
+ */
+static inline bool page_hint_lost(struct folio *folio)
+{
+	return static_branch_unlikely(&page_hinting_key) &&
+	       folio_hint_lost(folio);
+}
+
+/**
+ * page_hint_shadow - what to leave behind in the page cache
+ * @folio: the folio that is being removed, not by reclaim
+ *
+ * Context: The folio is locked and frozen, under the lock of the page cache.
+ * Return: a shadow entry if the host has taken the content, or else NULL.
+ */
+static inline void *page_hint_shadow(struct folio *folio)
+{
+	if (page_hint_lost(folio) && !mapping_exiting(folio->mapping))
+		return workingset_discard(folio);
+	return NULL;
+}
+
+/**
+ * page_hint_refault - note that a folio is about to be read, maybe again
+ * @folio: the folio, locked
+ *
+ * For lost folios that are still in place. For those that have been evicted,
+ * workingset_refault() does it.
+ *
+ * Context: Process context.
+ * Return: true if waiting for a lost folio is a memory stall.
+ */
+static inline bool page_hint_refault(struct folio *folio)
+{
+	return page_hint_lost(folio) && __page_hint_refault(folio);
+}
+
+/**
  * page_hint_readahead - make room where readahead is about to read
  * @mapping: the address space
  * @index: start of the window
@@ -94,7 +208,102 @@ static inline void page_hint_readahead(struct address_space *mapping,
 	if (static_branch_unlikely(&page_hinting_key))
 		__page_hint_readahead(mapping, index, nr);
 }
+
+/**
+ * page_hint_gap - does a folio look like a gap to readahead?
+ * @folio: the folio, a reference is not needed
+ *
+ * Readahead takes what is cached before a page for the traces of somebody who
+ * reads sequentially. What has been idle for so long that it is volatile, or
+ * is even lost, is no such trace. Looks only, and changes nothing.
+ *
+ * Context: Any.
+ * Return: true if the folio is volatile or lost.
+ */
+static inline bool page_hint_gap(const struct folio *folio)
+{
+	return static_branch_unlikely(&page_hinting_key) &&
+	       (folio_hint_state(folio) == HINT_VOLATILE ||
+		folio_hint_lost(folio));
+}
+
+/**
+ * page_hint_swap_lost - is this folio to be read from swap again?
+ * @folio: a folio that was looked up in the swap cache
+ *
+ * Context: Any. The caller holds a reference, so that a folio which is not
+ * lost will not be.
+ * Return: true if the content is on swap only. If it is not true, a folio that
+ * is not uptodate is either being read, or has failed to be.
+ */
+static inline bool page_hint_swap_lost(const struct folio *folio)
+{
+	return static_branch_unlikely(&page_hinting_used_key) &&
+	       folio_hint_lost(folio);
+}
+
+/**
+ * page_hint_swap_free - the swap slot of a folio is about to be given up
+ * @folio: the folio
+ *
+ * Context: Any. The caller holds the folio lock, and nobody uses the slot.
+ */
+static inline void page_hint_swap_free(struct folio *folio)
+{
+	if (static_branch_unlikely(&page_hinting_used_key))
+		__page_hint_swap_free(folio);
+}
+
+/**
+ * page_hint_swap_migrate - a folio takes the place of another one
+ * @newfolio: the folio that is about to be put into the swap cache
+ * @folio: the folio that it will replace, with its reference count frozen
+ *
+ * Context: Any. The caller holds the lock of both folios.
+ */
+static inline void page_hint_swap_migrate(struct folio *newfolio,
+					  const struct folio *folio)
+{
+	if (page_hint_swap_lost(folio))
+		set_bit(PG_volatile, &newfolio->flags);
+}
+
+/**
+ * page_hint_peek - look up a folio, without a use for its content
+ * @mapping: the address space
+ * @index: the index
+ *
+ * Context: As filemap_get_folio(), which this is but for the taker's hook.
+ * Return: the folio with a reference, or an error pointer.
+ */
+static inline struct folio *page_hint_peek(struct address_space *mapping,
+					   pgoff_t index)
+{
+	struct folio *folio = filemap_get_entry(mapping, index);
+
+	if (!folio || xa_is_value(folio))
+		return ERR_PTR(-ENOENT);
+	return folio;
+}
 #else
+static inline bool page_hinting_unused(void)
+{
+	return false;
+}
+
+static inline void page_hint_unused(struct page *page, unsigned int order)
+{
+}
+
+static inline void page_hint_used(struct page *page, unsigned int order)
+{
+}
+
+static inline void page_hint_used_list(struct list_head *list, int count,
+				       unsigned int order)
+{
+}
+
 static inline void page_hint_free(struct folio *folio)
 {
 }
@@ -104,9 +313,54 @@ static inline bool page_hint_recover(struct folio *folio)
 	return false;
 }
 
+static inline bool page_hint_lost(struct folio *folio)
+{
+	return false;
+}
+
+static inline void *page_hint_shadow(struct folio *folio)
+{
+	return NULL;
+}
+
+static inline bool page_hint_refault(struct folio *folio)
+{
+	return false;
+}
+
 static inline void page_hint_readahead(struct address_space *mapping,
 				       pgoff_t index, unsigned long nr)
 {
+}
+
+static inline bool page_hint_gap(const struct folio *folio)
+{
+	return false;
+}
+
+static inline bool page_hint_swap_lost(const struct folio *folio)
+{
+	return false;
+}
+
+static inline bool page_hint_swapin(struct folio *folio, swp_entry_t entry)
+{
+	return false;
+}
+
+static inline void page_hint_swap_free(struct folio *folio)
+{
+}
+
+static inline void page_hint_swap_migrate(struct folio *newfolio,
+					  const struct folio *folio)
+{
+}
+
+static inline struct folio *page_hint_peek(struct address_space *mapping,
+					   pgoff_t index)
+{
+	return filemap_get_folio(mapping, index);
 }
 #endif /* CONFIG_PAGE_HINTING */
 #endif /* _MM_PAGE_HINTING_H */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Guest page hinting: the clock that finds idle page cache, and the controls.
+ * Guest page hinting: the clock that finds idle cache, and the controls.
  *
  * The clock goes round all page frames once per period. What it finds stable,
  * it arms; what it finds still armed one round later has not been taken by
@@ -27,9 +27,12 @@
 
 #define pr_fmt(fmt) "page_hinting: " fmt
 
+#include <linux/hash.h>
 #include <linux/init.h>
 #include <linux/kobject.h>
+#include <linux/math64.h>
 #include <linux/memblock.h>
+#include <linux/memcontrol.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -51,6 +54,8 @@
 #define HINT_UNWANTED	(BIT(PG_locked) | BIT(PG_writeback) | BIT(PG_dirty) | \
 			 BIT(PG_swapbacked) | BIT(PG_unevictable) |	     \
 			 BIT(PG_checked))
+/* Both, or neither. It is not PG_checked for what is backed by swap. */
+#define HINT_SWAPCACHE	(BIT(PG_swapbacked) | BIT(PG_swapcache))
 
 /* Young ptes that end the rmap walk: the folio is in use, and by many. */
 #define HINT_YOUNG_ENOUGH	4
@@ -147,6 +152,45 @@ static bool hint_mapped_turn(unsigned long pfn)
 	return (pfn + hint_clock.rounds) % hint_mapped_every == 0;
 }
 
+/*
+ * Does memory.min or memory.low of its cgroup, or of one above, keep @folio
+ * stable? Reclaim leaves a cgroup alone that uses no more than its protection,
+ * and puts less pressure on one which uses more, in proportion to the excess.
+ * The host could take all that is volatile at once, so here the proportion is
+ * one of frames, and always the same ones. As usage goes down with what the
+ * host has taken, so does the share of frames that may become volatile.
+ *
+ * Reclaim overrides memory.low when nothing else is left. There is no telling
+ * whether this is so for the host, hence not here.
+ */
+static bool hint_memcg_protected(struct folio *folio)
+{
+	struct mem_cgroup *memcg = folio_memcg(folio);
+	unsigned long min, low;
+	u32 place;
+
+	if (!memcg)
+		return false;
+	mem_cgroup_protection(NULL, memcg, &min, &low);
+	if (likely(!min && !low))
+		return false;
+	place = hash_long(folio_pfn(folio), 32);
+	return mul_u64_u32_shr(mem_cgroup_size(memcg), place, 32) <
+	       max(min, low);
+}
+
+/* Bring up to date what mem_cgroup_protection() tells, as reclaim does. */
+static void hint_update_protection(void)
+{
+	struct mem_cgroup *memcg;
+
+	for (memcg = mem_cgroup_iter(NULL, NULL, NULL); memcg;
+	     memcg = mem_cgroup_iter(NULL, memcg, NULL)) {
+		mem_cgroup_calculate_protection(NULL, memcg);
+		cond_resched();
+	}
+}
+
 /* A folio that takes more than a look. Locked, with a reference of ours. */
 static void hint_visit_folio(struct folio *folio)
 {
@@ -159,7 +203,7 @@ static void hint_visit_folio(struct folio *folio)
 			hint_clock.work++;
 		return;
 	}
-	if (!page_hint_eligible(folio))
+	if (!page_hint_eligible(folio) || hint_memcg_protected(folio))
 		return;
 	if (folio_mapped(folio)) {
 		if (!hint_mapped_turn(folio_pfn(folio) >> folio_order(folio)))
@@ -195,13 +239,48 @@ static unsigned long hint_visit_slow(struct page *page)
 	return nr;
 }
 
-/* Return: the number of frames that this visit has covered. */
-static unsigned long hint_visit(struct page *page, unsigned long pfn)
+/*
+ * Volatile pages come in crowds, and an idle guest has little else. Asking the
+ * host for all of a run at once makes such a visit as cheap as any other.
+ *
+ * Return: the number of volatile pages from @page on, all of which are visited.
+ */
+static unsigned long hint_visit_volatile(struct page *page, unsigned long pfn,
+					 unsigned long max)
+{
+	const unsigned long mask = HINT_WANTED | HINT_UNWANTED | HINT_MASK |
+				   BIT(PG_head) | BIT(PG_uptodate);
+	const unsigned long want = HINT_WANTED | HINT_VOLATILE |
+				   BIT(PG_uptodate);
+	unsigned long nr = 1, i;
+
+	while (nr < max && (READ_ONCE(page[nr].flags) & mask) == want)
+		nr++;
+	if (page_hint_discarded(pfn, nr)) {
+		for (i = 0; i < nr; i++) {
+			if (page_hint_discarded(pfn + i, 1))
+				hint_visit_slow(page + i);
+		}
+	}
+	return nr;
+}
+
+/*
+ * Visit @page, and as many after it, up to @max, as can be done in one go.
+ *
+ * Return: the number of frames that this visit has covered.
+ */
+static unsigned long hint_visit(struct page *page, unsigned long pfn,
+				unsigned long max)
 {
 	unsigned long flags = READ_ONCE(page->flags);
+	unsigned long type = flags & (HINT_WANTED | HINT_UNWANTED);
 	unsigned int order;
 
-	if ((flags & (HINT_WANTED | HINT_UNWANTED)) != HINT_WANTED) {
+	if (type == (HINT_WANTED | HINT_SWAPCACHE)) {
+		if (flags & BIT(PG_head) || atomic_read(&page->_mapcount) >= 0)
+			return 1;
+	} else if (type != HINT_WANTED) {
 		if (!PageBuddy(page))
 			return 1;
 		/* May have changed meanwhile: this is about speed only. */
@@ -218,9 +297,7 @@ static unsigned long hint_visit(struct page *page, unsigned long pfn)
 
 	switch (flags & HINT_MASK) {
 	case HINT_VOLATILE:
-		if (page_hint_discarded(pfn, 1))
-			hint_visit_slow(page);
-		break;
+		return hint_visit_volatile(page, pfn, max);
 	case HINT_ARMED:
 		if (atomic_read(&page->_mapcount) < 0 || hint_mapped_turn(pfn))
 			hint_visit_slow(page);
@@ -242,7 +319,7 @@ static unsigned long hint_visit(struct page *page, unsigned long pfn)
 static unsigned long hint_visit_block(unsigned long pfn, unsigned long nr)
 {
 	unsigned long end = min(pfn + nr, ALIGN(pfn + 1, pageblock_nr_pages));
-	unsigned long start = pfn;
+	unsigned long start = pfn, covered;
 	struct page *page;
 
 	/* The memory map must not go away below us. */
@@ -250,8 +327,8 @@ static unsigned long hint_visit_block(unsigned long pfn, unsigned long nr)
 	page = pfn_to_online_page(start);
 	if (!page)
 		pfn = end;
-	while (pfn < end)
-		pfn += hint_visit(page + (pfn - start), pfn);
+	for (; pfn < end; pfn += covered, page += covered)
+		covered = hint_visit(page, pfn, end - pfn);
 	put_online_mems();
 	return pfn - start;
 }
@@ -263,6 +340,7 @@ static int hint_advance(unsigned long nr)
 
 	lockdep_assert_held(&hint_mutex);
 
+	hint_update_protection();
 	/* What is still in a batch of this CPU is held by that batch. */
 	lru_add_drain();
 	while (nr) {
@@ -363,6 +441,13 @@ static void hint_settle_all(void)
 	}
 }
 
+/* In this order: nothing becomes unused that nobody would make stable again. */
+static void hint_unused_enable(void)
+{
+	static_branch_enable(&page_hinting_unused_used_key);
+	static_branch_enable(&page_hinting_unused_key);
+}
+
 /*
  * To switch off takes two steps. If the takers were to stop looking first,
  * they would read what the host has discarded.
@@ -388,12 +473,10 @@ static int hint_set_mode(enum page_hinting_mode mode)
 		hint_settle_all();
 		static_branch_disable(&page_hinting_key);
 	}
-	if (mode == PAGE_HINTING_OFF) {
+	if (mode == PAGE_HINTING_OFF)
 		static_branch_disable(&page_hinting_unused_key);
-	} else {
-		static_branch_enable(&page_hinting_unused_used_key);
-		static_branch_enable(&page_hinting_unused_key);
-	}
+	else
+		hint_unused_enable();
 
 	hint_clock.last = jiffies;
 	hint_clock.lazy = false;
@@ -449,6 +532,27 @@ static ssize_t mode_store(struct kobject *kobj, struct kobj_attribute *attr,
 
 static struct kobj_attribute mode_attr = __ATTR_RW(mode);
 
+/* Set a number, and have the clock go by it from now on. */
+static int hint_store(const char *buf, unsigned int *number, bool or_zero,
+		      unsigned int min, unsigned int max)
+{
+	unsigned int value;
+
+	/* Out of the range of an integer is out of range, too. */
+	if (kstrtouint(buf, 0, &value))
+		return -EINVAL;
+	if ((value < min || value > max) && !(or_zero && !value))
+		return -EINVAL;
+	if (mutex_lock_killable(&hint_mutex))
+		return -EINTR;
+	WRITE_ONCE(*number, value);
+	hint_clock.last = jiffies;
+	hint_clock.lazy = false;
+	hint_clock_start();
+	mutex_unlock(&hint_mutex);
+	return 0;
+}
+
 static ssize_t period_ms_show(struct kobject *kobj, struct kobj_attribute *attr,
 			      char *buf)
 {
@@ -459,22 +563,10 @@ static ssize_t period_ms_store(struct kobject *kobj,
 			       struct kobj_attribute *attr,
 			       const char *buf, size_t count)
 {
-	unsigned int ms;
-	int err;
+	int err = hint_store(buf, &hint_period_ms, true, HINT_PERIOD_MIN_MS,
+			     HINT_PERIOD_MAX_MS);
 
-	err = kstrtouint(buf, 0, &ms);
-	if (err)
-		return err;
-	if (ms && (ms < HINT_PERIOD_MIN_MS || ms > HINT_PERIOD_MAX_MS))
-		return -EINVAL;
-	if (mutex_lock_killable(&hint_mutex))
-		return -EINTR;
-	hint_period_ms = ms;
-	hint_clock.last = jiffies;
-	hint_clock.lazy = false;
-	hint_clock_start();
-	mutex_unlock(&hint_mutex);
-	return count;
+	return err ?: count;
 }
 
 static struct kobj_attribute period_ms_attr = __ATTR_RW(period_ms);
@@ -514,19 +606,10 @@ static ssize_t mapped_every_store(struct kobject *kobj,
 				  struct kobj_attribute *attr,
 				  const char *buf, size_t count)
 {
-	unsigned int every;
-	int err;
+	int err = hint_store(buf, &hint_mapped_every, false, 1,
+			     HINT_MAPPED_EVERY_MAX);
 
-	err = kstrtouint(buf, 0, &every);
-	if (err)
-		return err;
-	if (!every || every > HINT_MAPPED_EVERY_MAX)
-		return -EINVAL;
-	if (mutex_lock_killable(&hint_mutex))
-		return -EINTR;
-	hint_mapped_every = every;
-	mutex_unlock(&hint_mutex);
-	return count;
+	return err ?: count;
 }
 
 static struct kobj_attribute mapped_every_attr = __ATTR_RW(mapped_every);
@@ -541,16 +624,10 @@ static ssize_t max_order_store(struct kobject *kobj,
 			       struct kobj_attribute *attr,
 			       const char *buf, size_t count)
 {
-	unsigned int order;
-	int err;
+	int err = hint_store(buf, &page_hinting_max_order, false, 0,
+			     MAX_PAGECACHE_ORDER);
 
-	err = kstrtouint(buf, 0, &order);
-	if (err)
-		return err;
-	if (order > MAX_PAGECACHE_ORDER)
-		return -EINVAL;
-	WRITE_ONCE(page_hinting_max_order, order);
-	return count;
+	return err ?: count;
 }
 
 static struct kobj_attribute max_order_attr = __ATTR_RW(max_order);
@@ -558,21 +635,16 @@ static struct kobj_attribute max_order_attr = __ATTR_RW(max_order);
 static ssize_t block_devices_show(struct kobject *kobj,
 				  struct kobj_attribute *attr, char *buf)
 {
-	return sysfs_emit(buf, "%d\n", READ_ONCE(page_hinting_block_devices));
+	return sysfs_emit(buf, "%u\n", READ_ONCE(page_hinting_block_devices));
 }
 
 static ssize_t block_devices_store(struct kobject *kobj,
 				   struct kobj_attribute *attr,
 				   const char *buf, size_t count)
 {
-	bool enable;
-	int err;
+	int err = hint_store(buf, &page_hinting_block_devices, false, 0, 1);
 
-	err = kstrtobool(buf, &enable);
-	if (err)
-		return err;
-	WRITE_ONCE(page_hinting_block_devices, enable);
-	return count;
+	return err ?: count;
 }
 
 static struct kobj_attribute block_devices_attr = __ATTR_RW(block_devices);
@@ -612,11 +684,8 @@ static int __init hint_setup(char *str)
 		return mode;
 	}
 	hint_boot_mode = mode;
-	if (mode == PAGE_HINTING_OFF) {
+	if (mode == PAGE_HINTING_OFF)
 		hint_mode = PAGE_HINTING_OFF;
-		static_branch_disable(&page_hinting_unused_key);
-		static_branch_disable(&page_hinting_unused_used_key);
-	}
 	return 0;
 }
 early_param("page_hinting", hint_setup);
@@ -625,20 +694,31 @@ early_param("page_hinting", hint_setup);
  * page_hinting_register - a host with hinting has been found
  * @ops: what it has to offer
  *
- * Switches on what the boot parameter asks for, or else hints on free pages
- * only, and makes the controls appear in sysfs. There can be one host.
+ * Hints on free pages from now on, unless the boot parameter says no. What
+ * else it asks for has to wait until the controls can appear in sysfs. There
+ * can be one host.
  *
- * Context: Process context during boot, after postcore_initcall.
- * Return: 0, -EBUSY if there is a host already, or the error of sysfs.
+ * Context: Early during boot, before any memory is given to the page
+ * allocator, or what is free already will not be unused until it has been used.
+ * Return: 0, or -EBUSY if there is a host already.
  */
 int __init page_hinting_register(const struct page_hinting_ops *ops)
+{
+	if (page_hinting_host)
+		return -EBUSY;
+	page_hinting_init_host(ops);
+	if (hint_mode != PAGE_HINTING_OFF)
+		hint_unused_enable();
+	return 0;
+}
+
+static int __init hint_init(void)
 {
 	enum page_hinting_mode mode = hint_mode;
 	int err;
 
-	if (page_hinting_host)
-		return -EBUSY;
-	page_hinting_init_host(ops);
+	if (!page_hinting_host)
+		return 0;
 	err = sysfs_create_group(mm_kobj, &hint_attr_group);
 	if (err)
 		return err;
@@ -648,9 +728,13 @@ int __init page_hinting_register(const struct page_hinting_ops *ops)
 		mode = hint_boot_mode;
 	mutex_lock(&hint_mutex);
 	err = hint_set_mode(mode);
-	pr_info("%s, mode %s (%s)\n", ops->name, hint_mode_names[hint_mode],
+	pr_info("%s, mode %s (%s)\n", page_hinting_host->name,
+		hint_mode_names[hint_mode],
 		err ? "not able to do what the boot parameter asks for" :
 		hint_boot_mode >= 0 ? "boot parameter" : "default");
 	mutex_unlock(&hint_mutex);
+	if (page_poisoning_enabled_static())
+		pr_info("free pages are poisoned, and are not hinted\n");
 	return 0;
 }
+subsys_initcall(hint_init);

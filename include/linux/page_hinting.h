@@ -8,6 +8,9 @@
 /**
  * struct page_hinting_ops - what a host has to offer
  * @name:	  for the boot log
+ * @set_unused:	  the content of a range of free frames is worthless. The host
+ *		  may discard it without a trace, and what is read after the
+ *		  next @set_stable is the old content or zeros
  * @set_volatile: allow the host to discard the content of a range of frames
  * @set_stable:	  forbid it again, and tell whether the host has already
  *		  discarded any of the frames. Test and change are one atomic
@@ -18,12 +21,14 @@
  *		  an error if that is not possible
  *
  * A range is given as first page frame number and number of frames, and
- * belongs to one folio. All but @enable are called in any context, also with
- * interrupts disabled and locks held, and must be notrace. @set_stable and
- * @set_volatile order all accesses to the content of the frames.
+ * belongs to one folio, or to one block of the page allocator. All but @enable
+ * are called in any context, also with interrupts disabled and locks held, and
+ * must be notrace. @set_stable, @set_unused and @set_volatile order all accesses
+ * to the content of the frames.
  */
 struct page_hinting_ops {
 	const char *name;
+	void (*set_unused)(unsigned long pfn, unsigned long nr);
 	void (*set_volatile)(unsigned long pfn, unsigned long nr);
 	bool (*set_stable)(unsigned long pfn, unsigned long nr);
 	bool (*is_discarded)(unsigned long pfn, unsigned long nr);
@@ -44,8 +49,6 @@ enum page_hinting_mode {
 
 #ifdef CONFIG_PAGE_HINTING
 DECLARE_STATIC_KEY_FALSE(page_hinting_key);
-DECLARE_STATIC_KEY_TRUE(page_hinting_unused_key);
-DECLARE_STATIC_KEY_TRUE(page_hinting_unused_used_key);
 
 int page_hinting_register(const struct page_hinting_ops *ops);
 bool page_hinting_fault(unsigned long pfn);
@@ -72,41 +75,8 @@ static inline bool folio_make_stable(struct folio *folio)
 		return true;
 	return __folio_make_stable(folio);
 }
-
-/**
- * page_hinting_unused - is the host told about free pages?
- *
- * Context: Any.
- * Return: true if architecture code should hint pages as they are freed.
- */
-static inline bool page_hinting_unused(void)
-{
-	return static_branch_likely(&page_hinting_unused_key);
-}
-
-/**
- * page_hinting_unused_used - may there be free pages that the host knows of?
- *
- * Context: Any.
- * Return: true if architecture code must tell the host about pages as they are
- * allocated, also when page_hinting_unused() is not true any more.
- */
-static inline bool page_hinting_unused_used(void)
-{
-	return static_branch_likely(&page_hinting_unused_used_key);
-}
 #else
 static inline bool folio_make_stable(struct folio *folio)
-{
-	return true;
-}
-
-static inline bool page_hinting_unused(void)
-{
-	return true;
-}
-
-static inline bool page_hinting_unused_used(void)
 {
 	return true;
 }

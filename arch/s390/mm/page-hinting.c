@@ -52,6 +52,15 @@ static __always_inline bool essa_was_discarded(unsigned long state)
 	       (ESSA_USAGE_VOLATILE | ESSA_CONTENT_ZERO);
 }
 
+static notrace void essa_set_unused(unsigned long pfn, unsigned long nr)
+{
+	unsigned long paddr = PFN_PHYS(pfn);
+
+	for (; nr; nr--, paddr += PAGE_SIZE)
+		essa_ordered(paddr, ESSA_SET_UNUSED);
+}
+NOKPROBE_SYMBOL(essa_set_unused);
+
 static notrace void essa_set_volatile(unsigned long pfn, unsigned long nr)
 {
 	unsigned long paddr = PFN_PHYS(pfn);
@@ -131,27 +140,33 @@ static int essa_enable(void)
 
 static const struct page_hinting_ops essa_ops = {
 	.name		= "ESSA",
+	.set_unused	= essa_set_unused,
 	.set_volatile	= essa_set_volatile,
 	.set_stable	= essa_set_stable,
 	.is_discarded	= essa_is_discarded,
 	.enable		= essa_enable,
 };
 
-static int __init essa_init(void)
+/* Called before any memory becomes free. */
+void __init page_hinting_essa_init(void)
 {
 	if (!cmma_flag) {
 		pr_info("not available, the host has no ESSA or cmma= is off\n");
-		return 0;
+		return;
 	}
 	if (is_prot_virt_guest()) {
 		pr_info("not available to a protected guest\n");
-		return 0;
+		return;
+	}
+	/* Secure pages belong to the ultravisor, which knows no volatile ones. */
+	if (is_prot_virt_host()) {
+		pr_info("not available to a host of protected guests\n");
+		return;
 	}
 	if (MACHINE_IS_VM)
 		pr_info("page_hinting=on has not been tried under z/VM, but may be\n");
-	return page_hinting_register(&essa_ops);
+	page_hinting_register(&essa_ops);
 }
-subsys_initcall(essa_init);
 
 void do_discard_exception(struct pt_regs *regs)
 {

@@ -420,24 +420,42 @@ static void drop_caches(void)
 
 /* --- writing ------------------------------------------------------------ */
 
+/*
+ * Write into pages that are gone, as @write does, and read before and after
+ * they go again.
+ */
+static void write_to_gone(struct ph_file *f, unsigned char *gens,
+			  void (*write)(const struct ph_file *f,
+					unsigned char *gens, int where))
+{
+	int where;
+
+	for (where = 0; where < PH_WHERES; where++) {
+		ph_make_gone(SIZE, where);
+		write(f, gens, where);
+		ph_verify_fd_gens(f->fd, f->id, SIZE, gens);
+		ph_check(!fsync(f->fd));
+		ph_make_gone(SIZE, where);
+		ph_verify_fd_gens(f->fd, f->id, SIZE, gens);
+	}
+}
+
+static void write_parts(const struct ph_file *f, unsigned char *gens, int where)
+{
+	unsigned int i;
+
+	for (i = 0; i < PAGES; i++)
+		write_range(f, gens, i * ph_page + (1 + i % 60) * PH_GRANULE,
+			    PH_GRANULE, 2 + where);
+}
+
 static void write_part_of_block(void)
 {
 	struct ph_file f = ph_create("f", 10, SIZE, 1);
 	unsigned char *gens = new_gens(SIZE, 1);
 	unsigned int i;
-	int where;
 
-	for (where = 0; where < PH_WHERES; where++) {
-		ph_make_gone(SIZE, where);
-		for (i = 0; i < PAGES; i++)
-			write_range(&f, gens,
-				    i * ph_page + (1 + i % 60) * PH_GRANULE,
-				    PH_GRANULE, 2 + where);
-		ph_verify_fd_gens(f.fd, f.id, SIZE, gens);
-		ph_check(!fsync(f.fd));
-		ph_make_gone(SIZE, where);
-		ph_verify_fd_gens(f.fd, f.id, SIZE, gens);
-	}
+	write_to_gone(&f, gens, write_parts);
 	/* across the border of two */
 	for (i = 1; i < PAGES; i += 2)
 		write_range(&f, gens, i * ph_page - 3 * PH_GRANULE,
@@ -446,22 +464,21 @@ static void write_part_of_block(void)
 	ph_remove(&f);
 }
 
+static void write_every_other(const struct ph_file *f, unsigned char *gens,
+			      int where)
+{
+	unsigned int i;
+
+	for (i = where; i < PAGES; i += 2)
+		write_range(f, gens, i * ph_page, ph_page, 2 + where);
+}
+
 static void write_whole_block(void)
 {
 	struct ph_file f = ph_create("f", 11, SIZE, 1);
 	unsigned char *gens = new_gens(SIZE, 1);
-	unsigned int i;
-	int where;
 
-	for (where = 0; where < PH_WHERES; where++) {
-		ph_make_gone(SIZE, where);
-		for (i = where; i < PAGES; i += 2)
-			write_range(&f, gens, i * ph_page, ph_page, 2 + where);
-		ph_verify_fd_gens(f.fd, f.id, SIZE, gens);
-		ph_check(!fsync(f.fd));
-		ph_make_gone(SIZE, where);
-		ph_verify_fd_gens(f.fd, f.id, SIZE, gens);
-	}
+	write_to_gone(&f, gens, write_every_other);
 	verify_disk(&f, gens);
 	ph_remove(&f);
 }
@@ -474,6 +491,8 @@ static void write_from_mapping(void)
 	char *map = ph_map(&from, PROT_READ, MAP_SHARED);
 	int where;
 
+	/* one large write may make one large folio */
+	ph_set("max_order", "8");
 	for (where = 0; where < PH_WHERES; where++) {
 		ph_make_gone(2 * SIZE, where);
 		ph_pwrite(to.fd, map, SIZE, 0);
@@ -784,6 +803,8 @@ static void send_and_splice(void)
 					ph_fail("way %d: %zd", how, n);
 			}
 			ph_verify_read(to.fd, to.id, 0, SIZE, 1);
+			/* a copy that shares the blocks has read none */
+			ph_verify_read(from.fd, from.id, 0, SIZE, 1);
 			ph_write_gen(to.fd, to.id, 0, SIZE, 2);
 			ph_check(!fsync(to.fd));
 		}

@@ -53,9 +53,15 @@ struct ph_file {
 struct ph_test {
 	const char *name;
 	void (*run)(void);
+	unsigned int expect;
 };
 
+/* What a test does on purpose, and would fail for otherwise */
+#define PH_EXPECT_FAULTS	1U	/* accesses to discarded frames */
+#define PH_EXPECT_OOPS		2U
+
 #define PH_TEST(fn) { #fn, fn }
+#define PH_TEST_EXPECT(fn, expect) { #fn, fn, expect }
 
 /* Of the machine, set up by ph_main() */
 extern size_t ph_page;
@@ -141,6 +147,9 @@ void ph_get(const char *attr, char *buf, size_t len);
 void ph_get_counters(struct ph_counters *c);
 unsigned long ph_since(const struct ph_counters *c, enum ph_counter which);
 unsigned long ph_meminfo(const char *key);
+void ph_fold_stats(void);
+unsigned long ph_vmstat(const char *key);
+unsigned long ph_pfn(const void *addr);
 void ph_drop_caches(void);
 void ph_drain(void);
 void ph_pass(unsigned int n);
@@ -160,5 +169,6 @@ bool ph_host_takes_all(void);
 bool ph_host_discard(void);
 bool ph_host_stat(const char *key, unsigned long *value);
 bool ph_host_essa(unsigned long n[8]);
+bool ph_host_usage(unsigned long pfn, const char *usage);
 
 #endif

@@ -1,0 +1,514 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Page hinting: accesses to discarded frames, from every context in which
+ * they could come. No correct kernel makes any, so CONFIG_PAGE_HINTING_TEST
+ * does.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/elf.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "page_hinting_util.h"
+
+#define DEBUG	"/sys/kernel/debug/page_hinting/"
+#define FEW	64U			/* pages, for what is done one by one */
+#define SOME	1024U
+#define ID	90
+
+#define CONTEXT(fn)	PH_TEST_EXPECT(fn, PH_EXPECT_FAULTS)
+
+struct victims {
+	struct ph_file f;
+	unsigned int nr;
+	unsigned long *pfn;
+};
+
+static int debug_open(const char *name)
+{
+	char path[PH_PATH];
+	int fd;
+
+	snprintf(path, sizeof(path), DEBUG "%s", name);
+	fd = open(path, (strcmp(name, "frames") ? O_WRONLY : O_RDONLY) |
+		  O_CLOEXEC);
+	if (fd < 0)
+		ph_skip("no %s: CONFIG_PAGE_HINTING_TEST and debugfs needed",
+			path);
+	return fd;
+}
+
+/* Return: 0 or errno */
+static int debug_do(int fd, unsigned long pfn)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%lu", pfn);
+	return write(fd, text, strlen(text)) < 0 ? errno : 0;
+}
+
+/* Only for what is mapped */
+static void get_pfns(struct victims *v)
+{
+	void *map = ph_map(&v->f, PROT_READ, MAP_SHARED);
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	unsigned int i;
+	__u64 entry;
+
+	ph_check(fd >= 0);
+	ph_touch(map, v->f.size);
+	for (i = 0; i < v->nr; i++) {
+		ph_check(pread(fd, &entry, sizeof(entry),
+			       ((unsigned long)map / ph_page + i) *
+			       sizeof(entry)) == sizeof(entry));
+		v->pfn[i] = entry & ((1UL << 55) - 1);
+		ph_check(v->pfn[i]);
+	}
+	close(fd);
+	munmap(map, v->f.size);
+}
+
+static struct victims victims_create(unsigned int nr)
+{
+	struct victims v = { .nr = nr };
+
+	if (!ph_host_takes_all() && !ph_host_has_ctl())
+		ph_skip("a host that discards on request needed");
+	v.f = ph_create("f", ID, nr * ph_page, 1);
+	v.pfn = ph_alloc(nr * sizeof(*v.pfn));
+	get_pfns(&v);
+	ph_make_gone(v.f.size, PH_IN_PLACE);
+	return v;
+}
+
+static void victims_check(struct victims *v)
+{
+	ph_verify_read(v->f.fd, ID, 0, v->f.size, 1);
+}
+
+static void victims_remove(struct victims *v)
+{
+	victims_check(v);
+	ph_remove(&v->f);
+}
+
+/* The clock stands still, so it is not the one who evicts */
+static void wait_for_eviction(const struct ph_counters *c, unsigned int nr)
+{
+	double end = ph_now() + 20;
+
+	while (ph_since(c, PH_EVICTED) < nr && ph_now() < end)
+		ph_msleep(1);
+	ph_cmp(ph_since(c, PH_EVICTED), >=, nr);
+}
+
+/* An access to each frame must be refused, and have the page evicted */
+static void refused(struct victims *v, const char *name, int expect,
+		    bool faults)
+{
+	int fd = debug_open(name);
+	struct ph_counters c;
+	unsigned int i;
+
+	ph_get_counters(&c);
+	for (i = 0; i < v->nr; i++) {
+		ph_cmp(debug_do(fd, v->pfn[i]), ==, expect);
+		wait_for_eviction(&c, i + 1);
+	}
+	ph_cmp(ph_since(&c, PH_FAULT), ==, faults ? v->nr : 0);
+	ph_cmp(ph_since(&c, PH_FAULT_STALE), ==, 0);
+	ph_cmp(ph_since(&c, PH_EVICTED), ==, v->nr);
+	/* What is done to a frame that is free now is not our business */
+	close(fd);
+}
+
+static void kernel_with_fixup(void)
+{
+	struct victims v = victims_create(FEW);
+
+	refused(&v, "nofault", EFAULT, true);
+	victims_remove(&v);
+}
+
+static void kernel_with_fixup_no_interrupts(void)
+{
+	struct victims v = victims_create(FEW);
+
+	refused(&v, "nofault_irq", EFAULT, true);
+	victims_remove(&v);
+}
+
+/* A lookup that hits the holder of the hash lock finds nothing */
+static void lookup_like_nmi(void)
+{
+	struct victims v = victims_create(FEW);
+
+	refused(&v, "lookup", EAGAIN, false);
+	victims_remove(&v);
+}
+
+/* The same, and nothing was lost: it must stay as it is */
+static void lookup_like_nmi_kept(void)
+{
+	int fd = debug_open("lookup");
+	struct victims v;
+	struct ph_counters c;
+	unsigned int i;
+
+	if (!ph_host_has_ctl() || !ph_host_mode("pager"))
+		ph_skip("a host that can be told not to discard needed");
+	v.nr = FEW;
+	v.f = ph_create("f", ID, FEW * ph_page, 1);
+	v.pfn = ph_alloc(FEW * sizeof(*v.pfn));
+	get_pfns(&v);
+	ph_cmp(ph_idle(v.f.size), >=, FEW * 95 / 100);
+	ph_get_counters(&c);
+	for (i = 0; i < FEW; i++)
+		ph_cmp(debug_do(fd, v.pfn[i]), ==, EAGAIN);
+	ph_msleep(100);
+	ph_cmp(ph_since(&c, PH_EVICTED), ==, 0);
+	ph_cmp(ph_since(&c, PH_NR_VOLATILE), ==, 0);
+	victims_check(&v);
+	ph_cmp(ph_since(&c, PH_STABLE), >=, FEW);
+	ph_cmp(ph_since(&c, PH_LOST), ==, 0);
+	close(fd);
+	victims_remove(&v);
+}
+
+/* /proc/kcore: zeros */
+static void read_kcore(void)
+{
+	struct victims v = victims_create(FEW);
+	int fd = open("/proc/kcore", O_RDONLY | O_CLOEXEC);
+	char *buf = ph_alloc(ph_page);
+	struct ph_counters c;
+	unsigned int i, n, done = 0;
+	unsigned long at;
+	struct elf64_hdr e;
+	struct elf64_phdr p;
+
+	if (fd < 0)
+		ph_skip("no /proc/kcore");
+	ph_pread(fd, &e, sizeof(e), 0);
+	ph_get_counters(&c);
+	for (i = 0; i < v.nr; i++) {
+		for (n = 0; n < e.e_phnum; n++) {
+			ph_pread(fd, &p, sizeof(p),
+				 e.e_phoff + n * sizeof(p));
+			at = v.pfn[i] * ph_page - p.p_paddr;
+			if (p.p_type == PT_LOAD && p.p_paddr != -1UL &&
+			    v.pfn[i] * ph_page >= p.p_paddr &&
+			    at < p.p_filesz)
+				break;
+		}
+		if (n == e.e_phnum)
+			continue;
+		memset(buf, 1, ph_page);
+		ph_check(pread(fd, buf, ph_page, p.p_offset + at) ==
+			 (ssize_t)ph_page);
+		ph_verify_zero(buf, ph_page);
+		done++;
+		wait_for_eviction(&c, done);
+	}
+	ph_cmp(done, >, 0);
+	ph_cmp(ph_since(&c, PH_FAULT), >=, done);
+	ph_cmp(ph_since(&c, PH_FAULT_STALE), ==, 0);
+	close(fd);
+	victims_remove(&v);
+}
+
+static sigjmp_buf jump;
+static int code;
+
+static void sigbus(int sig, siginfo_t *info, void *context)
+{
+	__atomic_store_n(&code, info->si_code, __ATOMIC_RELAXED);
+	siglongjmp(jump, 1);
+}
+
+/* Through a mapping of page frames, which nobody unmaps */
+static void user_mode(void)
+{
+	struct sigaction action = {
+		.sa_sigaction = sigbus,
+		.sa_flags = SA_SIGINFO | SA_NODEFER,
+	};
+	struct victims v = victims_create(FEW);
+	int fd = debug_open("frames");
+	void *map;
+	struct ph_counters c;
+	unsigned int i;
+
+	sigaction(SIGBUS, &action, NULL);
+	ph_get_counters(&c);
+	for (i = 0; i < v.nr; i++) {
+		map = mmap(NULL, ph_page, PROT_READ, MAP_SHARED, fd,
+			   v.pfn[i] * ph_page);
+		ph_check(map != MAP_FAILED);
+		__atomic_store_n(&code, 0, __ATOMIC_RELAXED);
+		if (!sigsetjmp(jump, 1)) {
+			ph_touch(map, ph_page);
+			ph_fail("page %u: no SIGBUS", i);
+		}
+		ph_cmp(__atomic_load_n(&code, __ATOMIC_RELAXED), ==,
+		       BUS_ADRERR);
+		wait_for_eviction(&c, i + 1);
+		/* Somebody has made the frame stable: there is content now */
+		if (sigsetjmp(jump, 1))
+			ph_fail("page %u: SIGBUS for a frame in use", i);
+		ph_touch(map, ph_page);
+		munmap(map, ph_page);
+	}
+	ph_cmp(ph_since(&c, PH_FAULT), ==, v.nr);
+	ph_cmp(ph_since(&c, PH_FAULT_STALE), ==, 0);
+	signal(SIGBUS, SIG_DFL);
+	close(fd);
+	victims_remove(&v);
+}
+
+struct hammer {
+	const unsigned long *pfn;
+	unsigned int nr;
+	unsigned long refused;
+	bool stop;
+};
+
+static void *hammer(void *arg)
+{
+	struct hammer *h = arg;
+	int fd = debug_open("nofault");
+	unsigned long refused = 0;
+	unsigned int i = 0;
+
+	while (!__atomic_load_n(&h->stop, __ATOMIC_RELAXED)) {
+		switch (debug_do(fd, h->pfn[i++ % h->nr])) {
+		case 0:
+			/* leave the CPU to the one who discards */
+			usleep(100);
+			break;
+		case EFAULT:
+			refused++;
+			break;
+		default:
+			__atomic_store_n(&h->refused, -1UL, __ATOMIC_RELAXED);
+			goto out;
+		}
+	}
+	__atomic_add_fetch(&h->refused, refused, __ATOMIC_RELAXED);
+out:
+	close(fd);
+	return NULL;
+}
+
+/*
+ * Faults from all CPUs, while the pages are made stable and read again
+ * (@remove unset), or truncated and their frames used for something else
+ */
+static void storm(bool remove, enum ph_counter until)
+{
+	double end = ph_now() + 5 * ph_env("PAGE_HINTING_SECONDS", 4);
+	unsigned int nr = 16, cpus = ph_cpus, rounds = 0, i;
+	struct victims v = victims_create(nr);
+	struct hammer h = { .pfn = v.pfn, .nr = nr };
+	pthread_t threads[64];
+	struct ph_counters c;
+	unsigned long faults;
+
+	close(debug_open("nofault"));
+	if (cpus < 2)
+		ph_skip("more than one CPU needed");
+	if (cpus > 64)
+		cpus = 64;
+	ph_get_counters(&c);
+	for (i = 0; i < cpus; i++)
+		ph_check(!pthread_create(&threads[i], NULL, hammer, &h));
+	do {
+		if (remove) {
+			ph_remove(&v.f);
+			v.f = ph_create("f", ID, nr * ph_page, 1);
+			get_pfns(&v);
+		} else {
+			victims_check(&v);
+			if (rounds % 16 == 0)
+				get_pfns(&v);
+		}
+		ph_idle(v.f.size);
+		ph_host_discard();
+		rounds++;
+	} while (ph_now() < end && (rounds < 10 || !ph_since(&c, until)));
+	__atomic_store_n(&h.stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < cpus; i++)
+		pthread_join(threads[i], NULL);
+	faults = ph_since(&c, PH_FAULT);
+	ph_say("%u rounds, %lu faults, %lu refused, %lu stale", rounds,
+	       faults, h.refused, ph_since(&c, PH_FAULT_STALE));
+	ph_cmp(h.refused, !=, -1UL);
+	ph_cmp(h.refused + ph_since(&c, PH_FAULT_STALE), ==, faults);
+	ph_cmp(faults, >, 0);
+	victims_remove(&v);
+	if (!ph_since(&c, until))
+		ph_skip("the race that makes a fault stale was not met");
+}
+
+/*
+ * The race is rare. So ask the handler alone, too: whatever the frame was when
+ * the fault occurred, only what it is now counts.
+ */
+static void stale_decision(void)
+{
+	struct victims v = victims_create(FEW);
+	int fd = debug_open("fault");
+	struct ph_counters c;
+	unsigned int i;
+
+	ph_get_counters(&c);
+	for (i = 0; i < v.nr; i++)
+		ph_cmp(debug_do(fd, v.pfn[i]), ==, EFAULT);
+	ph_cmp(ph_since(&c, PH_FAULT), ==, v.nr);
+	ph_cmp(ph_since(&c, PH_FAULT_STALE), ==, 0);
+
+	/* read again, so stable, and in the page cache; wherever that is now */
+	victims_check(&v);
+	get_pfns(&v);
+	ph_get_counters(&c);
+	for (i = 0; i < v.nr; i++)
+		ph_cmp(debug_do(fd, v.pfn[i]), ==, 0);
+	ph_cmp(ph_since(&c, PH_FAULT_STALE), ==, v.nr);
+
+	/* truncated: the frame is free, or somebody else's */
+	ph_check(!ftruncate(v.f.fd, 0));
+	for (i = 0; i < v.nr; i++)
+		ph_cmp(debug_do(fd, v.pfn[i]), ==, 0);
+	ph_cmp(ph_since(&c, PH_FAULT_STALE), ==, 2 * v.nr);
+	close(fd);
+	ph_remove(&v.f);
+}
+
+static void stale_fault(void)
+{
+	storm(false, PH_FAULT_STALE);
+}
+
+static void freed_meanwhile(void)
+{
+	storm(true, PH_FAULT);
+}
+
+/* All CPUs at once, and one eviction */
+struct race {
+	pthread_barrier_t start;
+	unsigned long pfn;
+	int result[64];
+};
+
+struct racer {
+	struct race *race;
+	unsigned int me;
+};
+
+static void *race_one(void *arg)
+{
+	struct racer *r = arg;
+	int fd = debug_open("nofault");
+
+	pthread_barrier_wait(&r->race->start);
+	r->race->result[r->me] = debug_do(fd, r->race->pfn);
+	close(fd);
+	return NULL;
+}
+
+static void all_cpus_on_one_frame(void)
+{
+	unsigned int cpus = ph_cpus > 64 ? 64 : ph_cpus, most = 0, i, n;
+	struct victims v = victims_create(SOME);
+	pthread_t threads[64];
+	struct racer racers[64];
+	struct ph_counters c;
+	struct race race;
+	unsigned int page;
+
+	close(debug_open("nofault"));
+	if (cpus < 2)
+		ph_skip("more than one CPU needed");
+	pthread_barrier_init(&race.start, NULL, cpus);
+	for (page = 0; page < v.nr && most < cpus; page++) {
+		race.pfn = v.pfn[page];
+		ph_get_counters(&c);
+		for (i = 0; i < cpus; i++) {
+			racers[i] = (struct racer){ &race, i };
+			ph_check(!pthread_create(&threads[i], NULL, race_one,
+						 &racers[i]));
+		}
+		for (i = 0; i < cpus; i++)
+			pthread_join(threads[i], NULL);
+		for (i = 0, n = 0; i < cpus; i++) {
+			if (race.result[i])
+				ph_cmp(race.result[i], ==, EFAULT);
+			n += race.result[i] == EFAULT;
+		}
+		ph_cmp(n, >, 0);
+		wait_for_eviction(&c, 1);
+		ph_msleep(1);
+		ph_cmp(ph_since(&c, PH_EVICTED), ==, 1);
+		ph_cmp(ph_since(&c, PH_FAULT), ==,
+		       n + ph_since(&c, PH_FAULT_STALE));
+		if (n > most)
+			most = n;
+	}
+	ph_say("up to %u of %u CPUs found one frame discarded, %u frames",
+	       most, cpus, page);
+	ph_cmp(most, >, 1);
+	victims_remove(&v);
+}
+
+/* Kernel mode without fixup: whoever does that does not survive it */
+static void oops(void)
+{
+	struct victims v = victims_create(FEW);
+	int fd = debug_open("deref"), status;
+	struct ph_counters c;
+	pid_t pid;
+
+	ph_get_counters(&c);
+	pid = fork();
+	if (!pid)
+		_exit(debug_do(fd, v.pfn[FEW / 2]));
+	ph_check(waitpid(pid, &status, 0) == pid);
+	ph_check(WIFSIGNALED(status));
+	wait_for_eviction(&c, 1);
+	ph_cmp(ph_since(&c, PH_FAULT), ==, 1);
+	close(fd);
+	victims_remove(&v);
+}
+
+static const struct ph_test tests[] = {
+	CONTEXT(kernel_with_fixup),
+	CONTEXT(kernel_with_fixup_no_interrupts),
+	CONTEXT(read_kcore),
+	CONTEXT(user_mode),
+	PH_TEST(lookup_like_nmi),
+	PH_TEST(lookup_like_nmi_kept),
+	CONTEXT(stale_decision),
+	CONTEXT(stale_fault),
+	CONTEXT(freed_meanwhile),
+	CONTEXT(all_cpus_on_one_frame),
+};
+
+static const struct ph_test oops_tests[] = {
+	PH_TEST_EXPECT(oops, PH_EXPECT_FAULTS | PH_EXPECT_OOPS),
+};
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && !strcmp(argv[1], "--oops"))
+		return ph_main(1, argv, oops_tests, ARRAY_SIZE(oops_tests));
+	return ph_main(argc, argv, tests, ARRAY_SIZE(tests));
+}

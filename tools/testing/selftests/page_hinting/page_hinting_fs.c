@@ -1,0 +1,1251 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Page hinting and file systems: folios of more than one page, reflinks,
+ * compression, fs-verity, fscrypt, and disks that have gone bad under a page
+ * that the host has discarded.
+ *
+ * PAGE_HINTING_DISK names a block device with a small ext4 or xfs file system
+ * that nobody uses. The tests put a device of the device mapper on it, to make
+ * sectors fail, and write to it behind the file system's back.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/dm-ioctl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <linux/fscrypt.h>
+#include <linux/fsverity.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "page_hinting_util.h"
+
+#define KB		1024UL
+#define MB		(1024 * KB)
+#define SECTOR		512UL
+
+#define KPF_COMPOUND_HEAD	15
+#define KPF_COMPOUND_TAIL	16
+
+/* Shuts down ext4, xfs and others; not in a header for programs */
+#define FS_IOC_SHUTDOWN		_IOR('X', 125, __u32)
+#define FS_SHUTDOWN_NOLOGFLUSH	2
+
+static void need_control(void)
+{
+	if (!ph_host_takes_all() && !ph_host_has_ctl())
+		ph_skip("needs a host that discards everything");
+}
+
+/* Have the content of all that is volatile taken, with the host in any mode */
+static void gone(const struct ph_file *f)
+{
+	ph_make_gone(f->size, PH_IN_PLACE);
+}
+
+static void read_all(const struct ph_file *f, size_t chunk)
+{
+	char *buf = ph_alloc(chunk);
+	size_t pos;
+
+	for (pos = 0; pos < f->size; pos += chunk)
+		ph_pread(f->fd, buf, chunk, pos);
+	munmap(buf, chunk);
+}
+
+static struct fiemap_extent extent_at(const struct ph_file *f, off_t off)
+{
+	struct {
+		struct fiemap map;
+		struct fiemap_extent extent;
+	} m = {
+		.map.fm_start = off,
+		.map.fm_length = ph_page,
+		.map.fm_extent_count = 1,
+	};
+
+	if (ioctl(f->fd, FS_IOC_FIEMAP, &m) || !m.map.fm_mapped_extents)
+		ph_fail("cannot find out where on the disk 0x%llx is",
+			(unsigned long long)off);
+	return m.extent;
+}
+
+/* --- large folios ------------------------------------------------------- */
+
+/* For each page of the file the order of the folio it is in */
+static unsigned char *folio_orders(const struct ph_file *f)
+{
+	size_t pages = f->size / ph_page, i, start = 0;
+	unsigned char *orders = ph_alloc(pages);
+	int pagemap, kpageflags;
+	__u64 entry, flags;
+	char *map;
+
+	pagemap = open("/proc/self/pagemap", O_RDONLY);
+	kpageflags = open("/proc/kpageflags", O_RDONLY);
+	if (pagemap < 0 || kpageflags < 0)
+		ph_skip("needs /proc/kpageflags");
+	map = ph_map(f, PROT_READ, MAP_SHARED);
+	ph_touch(map, f->size);
+	for (i = 0; i < pages; i++) {
+		ph_pread(pagemap, &entry, sizeof(entry),
+			 ((unsigned long)map / ph_page + i) * sizeof(entry));
+		entry &= (1ULL << 55) - 1;
+		ph_check(entry);
+		ph_pread(kpageflags, &flags, sizeof(flags),
+			 entry * sizeof(flags));
+		if (!(flags & (1ULL << KPF_COMPOUND_TAIL)))
+			start = i;
+		/* 2^n pages are there once the last of them has been seen */
+		while (2UL << orders[start] <= i - start + 1)
+			orders[start]++;
+	}
+	for (i = 0; i < pages; i++)
+		if (i && i < start + (1UL << orders[start]))
+			orders[i] = orders[start];
+		else
+			start = i;
+	munmap(map, f->size);
+	close(pagemap);
+	close(kpageflags);
+	return orders;
+}
+
+/* The number of pages in folios of that order at least */
+static unsigned long pages_of_order(const struct ph_file *f, unsigned int order)
+{
+	unsigned char *orders = folio_orders(f);
+	unsigned long n = 0;
+	size_t i;
+
+	for (i = 0; i < f->size / ph_page; i++)
+		n += orders[i] >= order;
+	munmap(orders, f->size / ph_page);
+	return n;
+}
+
+/* A file in large folios: read in by large requests */
+static struct ph_file create_large(const char *name, unsigned int id,
+				   size_t size)
+{
+	struct ph_file f = ph_create(name, id, size, 1);
+
+	ph_drop_caches();
+	ph_check(!posix_fadvise(f.fd, 0, 0, POSIX_FADV_SEQUENTIAL));
+	read_all(&f, MB);
+	if (!pages_of_order(&f, 2))
+		ph_skip("no large folios with this file system");
+	return f;
+}
+
+static void allow_order(unsigned int order)
+{
+	if (!ph_set("max_order", "%u", order))
+		ph_fail("max_order %u is refused", order);
+}
+
+/* A folio above max_order is never volatile, the others are */
+static void order_cap(void)
+{
+	static const unsigned int caps[] = { 0, 2, 3, 5, 8 };
+	struct ph_counters before;
+	unsigned long above, pages;
+	struct ph_file f;
+	int i;
+
+	f = create_large("f", 1, 8 * MB);
+	pages = f.size / ph_page;
+	for (i = 0; i < (int)ARRAY_SIZE(caps); i++) {
+		ph_drop_caches();
+		read_all(&f, MB);
+		above = pages_of_order(&f, caps[i] + 1);
+		allow_order(caps[i]);
+		ph_drain();
+		ph_get_counters(&before);
+		ph_pass(3);
+		ph_say("max_order %u: %lu of %lu pages in larger folios, %lu became volatile",
+		       caps[i], above, pages, ph_since(&before, PH_VOLATILE));
+		if (above > pages / 4)
+			ph_cmp(ph_since(&before, PH_VOLATILE), <=,
+			       pages - above + pages / 20);
+		ph_cmp(ph_since(&before, PH_VOLATILE), >=,
+		       pages - above - (pages - above) / 20);
+		ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	}
+	ph_remove(&f);
+}
+
+/* The host takes single pages, and knows nothing of folios */
+static void one_page_loses_the_folio(void)
+{
+	struct ph_file f = create_large("f", 2, 4 * MB);
+	unsigned long lost, large = 0;
+	struct ph_counters before;
+	int i;
+
+	if (!ph_host_has_ctl())
+		ph_skip("needs a host that can be told what to take");
+	allow_order(8);
+	ph_check(ph_host_mode("idle"));
+	for (i = 0; i < 24; i++) {
+		ph_cmp(ph_idle(f.size), >=, f.size / ph_page * 9 / 10);
+		ph_get_counters(&before);
+		ph_check(ph_host_ask(NULL, 0, "discard volatile count=1"));
+		ph_verify_read(f.fd, f.id, 0, f.size, 1);
+		lost = ph_since(&before, PH_LOST) +
+		       ph_since(&before, PH_EVICTED);
+		ph_cmp(lost, >=, 1);
+		/* a folio as a whole, and it alone */
+		ph_cmp(lost & (lost - 1), ==, 0);
+		large += lost > 1;
+		if (pages_of_order(&f, 2) < f.size / ph_page / 2) {
+			ph_drop_caches();
+			read_all(&f, MB);
+		}
+	}
+	ph_value("large folios lost by one page", large);
+	ph_cmp(large, >=, 1);
+	ph_remove(&f);
+}
+
+/* What was a large folio comes back as one */
+static void large_again(void)
+{
+	struct ph_file f = create_large("f", 3, 8 * MB);
+	unsigned long cold, again;
+	int where;
+
+	need_control();
+	allow_order(8);
+	ph_drop_caches();
+	read_all(&f, MB);
+	cold = pages_of_order(&f, 4);
+	if (cold < f.size / ph_page / 2)
+		ph_skip("no large folios with this file system");
+	for (where = 0; where < PH_WHERES; where++) {
+		ph_make_gone(f.size, where);
+		read_all(&f, MB);
+		again = pages_of_order(&f, 4);
+		ph_say("pages in folios of order 4 and above: cold %lu, %s %lu",
+		       cold, where == PH_CLEANED ? "cleaned up" : "discarded",
+		       again);
+		ph_cmp(again, >=, cold * 9 / 10);
+	}
+	ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	ph_remove(&f);
+}
+
+static void split_all(void)
+{
+	if (!ph_write_file("/sys/kernel/debug/split_huge_pages", "1"))
+		ph_skip("needs debugfs and transparent huge pages");
+}
+
+/* A volatile folio is split by somebody who did not look it up */
+static void split_of_volatile(void)
+{
+	struct ph_file f = create_large("f", 4, 4 * MB);
+	int round;
+
+	allow_order(8);
+	for (round = 0; round < 3; round++) {
+		ph_drop_caches();
+		read_all(&f, MB);
+		if (round)
+			gone(&f);
+		else
+			ph_idle(f.size);
+		split_all();
+		if (round == 1)
+			ph_host_discard();
+		ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	}
+	ph_remove(&f);
+}
+
+/* The end of the file moves into the middle of a large folio, and back */
+static void truncate_in_large(void)
+{
+	static const size_t ends[] = {
+		3 * MB + 4096 * 5 + 64, 2 * MB + 4096, 2 * MB - 64,
+		MB + 64 * KB + 320, 8192, 64,
+	};
+	struct ph_file f;
+	int i, take;
+	char *map;
+
+	for (take = 0; take < 3; take++) {
+		f = create_large("f", 5, 4 * MB);
+		allow_order(8);
+		for (i = 0; i < (int)ARRAY_SIZE(ends); i++) {
+			ph_idle(f.size);
+			if (take)
+				ph_host_discard();
+			ph_check(!ftruncate(f.fd, ends[i]));
+			if (take == 2)
+				ph_host_discard();
+			ph_check(!ftruncate(f.fd, f.size));
+			ph_verify_read(f.fd, f.id, 0, ends[i], 1);
+			map = ph_map(&f, PROT_READ, MAP_SHARED);
+			ph_verify(map, f.id, 0, ends[i], 1);
+			ph_verify_zero(map + ends[i], f.size - ends[i]);
+			munmap(map, f.size);
+			ph_check(!fsync(f.fd));
+		}
+		ph_remove(&f);
+	}
+}
+
+/* --- copies, compression ------------------------------------------------ */
+
+static void reflinks(void)
+{
+	struct ph_file f = ph_create("f", 6, 4 * MB, 1), copy = f;
+	unsigned char *gens = ph_alloc(f.size / PH_GRANULE);
+	unsigned int gen;
+	off_t off;
+
+	ph_name(copy.path, "copy");
+	copy.fd = open(copy.path, O_RDWR | O_CREAT, 0600);
+	ph_check(copy.fd >= 0);
+	if (ioctl(copy.fd, FICLONE, f.fd))
+		ph_skip("the file system cannot share blocks");
+	memset(gens, 1, f.size / PH_GRANULE);
+
+	for (gen = 2; gen < 6; gen++) {
+		/* both in the cache, each with folios of its own */
+		ph_drop_caches();
+		read_all(&f, 64 * KB);
+		read_all(&copy, 64 * KB);
+		ph_make_gone(2 * f.size, gen & 1);
+		/* parts of blocks and whole ones, in shared and own blocks */
+		for (off = gen * 64; off + 12288 < (off_t)f.size;
+		     off += 256 * KB + 4096 * gen) {
+			size_t len = gen & 1 ? 8192 : 320;
+
+			ph_write_gen(copy.fd, copy.id, off, len, gen);
+			memset(gens + off / PH_GRANULE, gen, len / PH_GRANULE);
+		}
+		ph_verify_read(f.fd, f.id, 0, f.size, 1);
+		ph_verify_fd_gens(copy.fd, copy.id, f.size, gens);
+		ph_check(!fsync(copy.fd));
+		ph_drop_caches();
+		ph_verify_read(f.fd, f.id, 0, f.size, 1);
+		ph_verify_fd_gens(copy.fd, copy.id, f.size, gens);
+	}
+
+	/* clone from a source that is gone, over a target that is gone */
+	read_all(&f, 64 * KB);
+	read_all(&copy, 64 * KB);
+	ph_idle(2 * f.size);
+	ph_host_discard();
+	ph_check(!ioctl(copy.fd, FICLONE, f.fd));
+	ph_verify_read(copy.fd, f.id, 0, f.size, 1);
+	ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	ph_remove(&copy);
+	ph_remove(&f);
+}
+
+/* A page that compresses: one granule over and over */
+static void fill_simple(char *buf, unsigned int id, off_t off, unsigned int gen)
+{
+	size_t pos;
+
+	ph_fill(buf, id, off, PH_GRANULE, gen);
+	for (pos = PH_GRANULE; pos < ph_page; pos += PH_GRANULE)
+		memcpy(buf + pos, buf, PH_GRANULE);
+}
+
+static void verify_simple(const struct ph_file *f, const unsigned char *gens)
+{
+	char *expect = ph_alloc(ph_page), *buf = ph_alloc(ph_page);
+	off_t off;
+
+	for (off = 0; off < (off_t)f->size; off += ph_page) {
+		fill_simple(expect, f->id, off, gens[off / ph_page]);
+		ph_pread(f->fd, buf, ph_page, off);
+		if (memcmp(expect, buf, ph_page))
+			ph_fail("WRONG CONTENT: offset 0x%llx, generation %u",
+				(unsigned long long)off, gens[off / ph_page]);
+	}
+	munmap(expect, ph_page);
+	munmap(buf, ph_page);
+}
+
+static void compressed(const char *how)
+{
+	struct ph_file f = { .id = 7, .size = 2 * MB };
+	unsigned char *gens = ph_alloc(f.size / ph_page);
+	char *buf = ph_alloc(ph_page);
+	unsigned int gen;
+	off_t off;
+	int step;
+
+	ph_name(f.path, how);
+	f.fd = open(f.path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	ph_check(f.fd >= 0);
+	if (fsetxattr(f.fd, "btrfs.compression", how, strlen(how), 0))
+		ph_skip("no compression with this file system");
+	for (gen = 1; gen < 6; gen++) {
+		step = gen == 1 ? 1 : gen + 3;
+		for (off = 0; off < (off_t)f.size; off += step * ph_page) {
+			fill_simple(buf, f.id, off, gen);
+			ph_pwrite(f.fd, buf, ph_page, off);
+			gens[off / ph_page] = gen;
+		}
+		ph_check(!fsync(f.fd));
+		if (gen == 1)
+			ph_check(extent_at(&f, 0).fe_flags &
+				 FIEMAP_EXTENT_ENCODED);
+		ph_drop_caches();
+		read_all(&f, 64 * KB);
+		ph_make_gone(f.size, gen & 1);
+		verify_simple(&f, gens);
+		gone(&f);
+	}
+	verify_simple(&f, gens);
+	ph_remove(&f);
+}
+
+static void compressed_zstd(void)
+{
+	compressed("zstd");
+}
+
+static void compressed_lzo(void)
+{
+	compressed("lzo");
+}
+
+/* --- reads of a file that is gone, without readahead --------------------- */
+
+struct disk_stat {
+	unsigned long reads;
+	unsigned long sectors;
+	unsigned long asked;	/* kB, of all disks, with those that fail */
+};
+
+static unsigned long kb_asked(void)
+{
+	unsigned long value = 0;
+	char line[128];
+	FILE *file;
+
+	file = fopen("/proc/vmstat", "re");
+	if (!file)
+		ph_fail("no /proc/vmstat");
+	while (fgets(line, sizeof(line), file))
+		sscanf(line, "pgpgin %lu", &value);
+	fclose(file);
+	return value;
+}
+
+static void disk_stat(struct disk_stat *ds)
+{
+	char path[PH_PATH], text[256];
+	struct stat st;
+
+	ph_check(!stat(ph_dir, &st));
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/stat",
+		 major(st.st_dev), minor(st.st_dev));
+	ph_read_file(path, text, sizeof(text));
+	if (sscanf(text, "%lu %*u %lu", &ds->reads, &ds->sectors) != 2)
+		ph_skip("no statistics of the block device");
+	ds->asked = kb_asked();
+}
+
+static void disk_since(struct disk_stat *ds)
+{
+	struct disk_stat now;
+
+	disk_stat(&now);
+	ds->reads = now.reads - ds->reads;
+	ds->sectors = now.sectors - ds->sectors;
+	ds->asked = now.asked - ds->asked;
+}
+
+/* Readahead knows nothing of what has been read before */
+static void forget_reads(struct ph_file *f, bool advise_random)
+{
+	close(f->fd);
+	f->fd = open(f->path, O_RDWR | O_CLOEXEC);
+	ph_check(f->fd >= 0);
+	ph_check(!advise_random ||
+		 !posix_fadvise(f->fd, 0, 0, POSIX_FADV_RANDOM));
+}
+
+/* Each 13th page, in an order that is none; 7919 is a prime */
+static void read_random(const struct ph_file *f, bool mapped, bool advised)
+{
+	size_t pages = f->size / ph_page, i;
+	char *map, *buf = ph_alloc(ph_page);
+
+	if (mapped) {
+		map = ph_map(f, PROT_READ, MAP_SHARED);
+		ph_check(!advised || !madvise(map, f->size, MADV_RANDOM));
+	}
+	for (i = 0; i < pages / 13; i++) {
+		off_t off = i * 7919 % (pages / 13) * 13 * ph_page;
+
+		if (mapped) {
+			ph_verify(map + off, f->id, off, ph_page, 1);
+		} else {
+			ph_pread(f->fd, buf, ph_page, off);
+			ph_verify(buf, f->id, off, ph_page, 1);
+		}
+	}
+	if (mapped)
+		munmap(map, f->size);
+	munmap(buf, ph_page);
+}
+
+/*
+ * @advised: the kernel has been told so. Otherwise it looks in the page cache
+ * for what precedes a page, to find out whether this is a sequential read.
+ */
+static void random_reads(bool mapped, bool advised)
+{
+	struct ph_file f = ph_create("f", 8, 16 * MB, 1);
+	struct disk_stat cold, now;
+	int where;
+
+	need_control();
+	allow_order(8);
+	ph_drop_caches();
+	/* the map of the file's blocks is read once */
+	ph_pread(f.fd, &where, sizeof(where), 0);
+	ph_check(!posix_fadvise(f.fd, 0, 0, POSIX_FADV_DONTNEED));
+	forget_reads(&f, advised);
+	disk_stat(&cold);
+	read_random(&f, mapped, advised);
+	disk_since(&cold);
+	ph_say("cold: %lu requests, %lu sectors", cold.reads, cold.sectors);
+	for (where = 0; where < PH_WHERES; where++) {
+		forget_reads(&f, false);
+		read_all(&f, MB);
+		ph_make_gone(f.size, where);
+		forget_reads(&f, advised);
+		disk_stat(&now);
+		read_random(&f, mapped, advised);
+		disk_since(&now);
+		ph_say("%s: %lu requests, %lu sectors",
+		       where == PH_CLEANED ? "cleaned up" : "discarded",
+		       now.reads, now.sectors);
+		ph_cmp(now.sectors, >, 0);
+		ph_cmp(now.sectors, <=, cold.sectors + cold.sectors / 20);
+		ph_cmp(now.reads, <=, cold.reads + cold.reads / 20);
+	}
+	ph_remove(&f);
+}
+
+static void random_reads_by_read(void)
+{
+	random_reads(false, false);
+}
+
+static void random_reads_advised(void)
+{
+	random_reads(false, true);
+}
+
+static void random_reads_by_mmap(void)
+{
+	random_reads(true, true);
+}
+
+/* --- a disk of our own -------------------------------------------------- */
+
+#define DM_TEST_NAME	"page_hinting_test"
+
+static struct {
+	const char *path;	/* of the disk */
+	unsigned long sectors;
+	int raw;		/* for access behind the file system's back */
+	char mnt[PH_PATH];
+} disk;
+
+struct dm_args {
+	struct dm_ioctl io;
+	char data[2048];
+};
+
+static int dm_call(unsigned long cmd, struct dm_args *args, unsigned int flags)
+{
+	int fd, ret, err;
+
+	fd = open("/dev/mapper/control", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		ph_skip("needs the device mapper");
+	args->io.version[0] = DM_VERSION_MAJOR;
+	args->io.data_size = sizeof(*args);
+	args->io.data_start = offsetof(struct dm_args, data);
+	args->io.flags = flags;
+	snprintf(args->io.name, sizeof(args->io.name), DM_TEST_NAME);
+	ret = ioctl(fd, cmd, args);
+	err = errno;
+	close(fd);
+	errno = err;
+	return ret;
+}
+
+static void dm_target(struct dm_args *args, const char *type,
+		      unsigned long start, unsigned long len)
+{
+	size_t size = sizeof(struct dm_target_spec) + PH_PATH;
+	struct dm_target_spec *spec;
+
+	if (!len)
+		return;
+	spec = (void *)(args->data + args->io.target_count++ * size);
+	spec->sector_start = start;
+	spec->length = len;
+	spec->next = size;
+	snprintf(spec->target_type, sizeof(spec->target_type), "%s", type);
+	if (!strcmp(type, "linear"))
+		snprintf((char *)(spec + 1), PH_PATH, "%s %lu", disk.path,
+			 start);
+}
+
+/* From now on these sectors, counted from the start of the disk, fail */
+static void disk_fails(unsigned long start, unsigned long len)
+{
+	struct dm_args args = {};
+
+	dm_target(&args, "linear", 0, start);
+	dm_target(&args, "error", start, len);
+	dm_target(&args, "linear", start + len, disk.sectors - start - len);
+	ph_check(!dm_call(DM_TABLE_LOAD, &args, 0));
+	memset(&args, 0, sizeof(args));
+	ph_check(!dm_call(DM_DEV_SUSPEND, &args,
+			  DM_SUSPEND_FLAG | DM_SKIP_LOCKFS_FLAG));
+	memset(&args, 0, sizeof(args));
+	ph_check(!dm_call(DM_DEV_SUSPEND, &args, 0));
+}
+
+static void disk_works(void)
+{
+	disk_fails(0, 0);
+}
+
+/* Also what a test that has failed has left behind */
+static void disk_down(void)
+{
+	struct dm_args args = {};
+
+	snprintf(disk.mnt, sizeof(disk.mnt), "/tmp/%s", DM_TEST_NAME);
+	while (!umount(disk.mnt))
+		;
+	if (dm_call(DM_DEV_REMOVE, &args, 0) && errno != ENXIO)
+		ph_fail("cannot remove the device");
+}
+
+static void disk_mount(const char *node)
+{
+	if (mount(node, disk.mnt, "ext4", MS_NOATIME, NULL) &&
+	    mount(node, disk.mnt, "xfs", MS_NOATIME, NULL))
+		ph_fail("cannot mount %s", disk.path);
+}
+
+/* Returns its device node */
+static const char *disk_up(void)
+{
+	static char node[PH_PATH];
+	struct dm_args args = {};
+	unsigned long long bytes;
+
+	need_control();
+	disk.path = getenv("PAGE_HINTING_DISK");
+	if (!disk.path)
+		ph_skip("needs a disk, PAGE_HINTING_DISK");
+	disk_down();
+	disk.raw = open(disk.path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (disk.raw < 0 || ioctl(disk.raw, BLKGETSIZE64, &bytes))
+		ph_fail("cannot use %s", disk.path);
+	disk.sectors = bytes / SECTOR;
+	if (dm_call(DM_DEV_CREATE, &args, 0))
+		ph_fail("cannot create a device");
+	snprintf(node, sizeof(node), "/dev/dm-%u", minor(args.io.dev));
+	disk_works();
+	mkdir(disk.mnt, 0700);
+	disk_mount(node);
+	/* the files of this test are there */
+	snprintf(ph_dir, sizeof(ph_dir), "%s", disk.mnt);
+	ph_settle();
+	return node;
+}
+
+/* Where on the disk is this part of the file? In bytes */
+static off_t disk_offset(const struct ph_file *f, off_t off)
+{
+	struct fiemap_extent extent = extent_at(f, off);
+
+	if (extent.fe_flags &
+	    ~(FIEMAP_EXTENT_LAST | FIEMAP_EXTENT_MERGED |
+	      FIEMAP_EXTENT_DATA_ENCRYPTED | FIEMAP_EXTENT_ENCODED))
+		ph_fail("0x%llx is not in blocks of its own",
+			(unsigned long long)off);
+	return extent.fe_physical + off - extent.fe_logical;
+}
+
+/* --- bad sectors -------------------------------------------------------- */
+
+static sigjmp_buf bus_error;
+static int bus_errors;
+
+/* Since the last call */
+static unsigned int count_bus_errors(void)
+{
+	return __atomic_exchange_n(&bus_errors, 0, __ATOMIC_RELAXED);
+}
+
+static void on_bus_error(int sig)
+{
+	__atomic_add_fetch(&bus_errors, 1, __ATOMIC_RELAXED);
+	siglongjmp(bus_error, sig);
+}
+
+/* Returns whether the page could be read, and then it was right */
+static bool read_page(const struct ph_file *f, off_t off, const char *map)
+{
+	static char *buf;
+
+	if (!buf)
+		buf = ph_alloc(ph_page);
+	if (!map) {
+		ssize_t n = pread(f->fd, buf, ph_page, off);
+
+		if (n < 0) {
+			ph_cmp(errno, ==, EIO);
+			return false;
+		}
+		ph_cmp(n, ==, ph_page);
+		ph_verify(buf, f->id, off, ph_page, 1);
+		return true;
+	}
+	if (sigsetjmp(bus_error, 1))
+		return false;
+	ph_verify(map + off, f->id, off, ph_page, 1);
+	return true;
+}
+
+static bool large_folios(const struct ph_file *f)
+{
+	struct statfs sfs;
+
+	ph_check(!fstatfs(f->fd, &sfs));
+	return (unsigned int)sfs.f_type != 0xef53;
+}
+
+/*
+ * Read page by page up to the bad one: readahead meets it before. Then try
+ * it once more. What that costs is compared with a cold cache.
+ */
+static void meet_bad_page(const struct ph_file *f, off_t bad, const char *map,
+			  struct disk_stat *ds)
+{
+	/* a bad page takes along others in its folio, in a cold cache, too */
+	bool shared = large_folios(f);
+	off_t off;
+
+	count_bus_errors();
+	disk_stat(ds);
+	for (off = bad - 16 * ph_page; off < bad; off += ph_page)
+		if (!read_page(f, off, map) && !shared)
+			ph_fail("page at 0x%llx has an error, and not 0x%llx",
+				(unsigned long long)off,
+				(unsigned long long)bad);
+	count_bus_errors();
+	ph_check(!read_page(f, bad, map));
+	ph_check(!read_page(f, bad, map));
+	ph_cmp(count_bus_errors(), ==, map ? 2 : 0);
+	disk_since(ds);
+}
+
+static void bad_sector(bool mapped)
+{
+	struct sigaction action = { .sa_handler = on_bus_error };
+	struct disk_stat cold, now;
+	struct ph_counters before;
+	struct ph_file f;
+	off_t bad, where;
+	char *map = NULL;
+	int i;
+
+	disk_up();
+	sigaction(SIGBUS, &action, NULL);
+	f = ph_create("f", 30, 4 * MB, 1);
+	bad = 2 * MB + 21 * ph_page;
+	where = disk_offset(&f, bad);
+
+	forget_reads(&f, false);
+	if (mapped)
+		map = ph_map(&f, PROT_READ, MAP_SHARED);
+	ph_drop_caches();
+	disk_fails(where / SECTOR, ph_page / SECTOR);
+	meet_bad_page(&f, bad, map, &cold);
+	ph_say("cold: %lu requests, %lu sectors, %lu kB asked for",
+	       cold.reads, cold.sectors, cold.asked);
+	disk_works();
+	ph_check(read_page(&f, bad, map));
+
+	for (i = 0; i < 2 * PH_WHERES; i++) {
+		/* with readahead to the bad page, or right at it */
+		bool before_it = i / PH_WHERES;
+
+		if (map)
+			munmap(map, f.size);
+		ph_drop_caches();
+		read_all(&f, 64 * KB);
+		ph_idle(f.size);
+		disk_fails(where / SECTOR, ph_page / SECTOR);
+		ph_host_discard();
+		if (i % PH_WHERES == PH_CLEANED)
+			ph_pass(1);
+		forget_reads(&f, false);
+		if (map)
+			map = ph_map(&f, PROT_READ, MAP_SHARED);
+		ph_get_counters(&before);
+		if (before_it) {
+			disk_stat(&now);
+			count_bus_errors();
+			ph_check(!read_page(&f, bad, map));
+			ph_check(!read_page(&f, bad, map));
+			ph_cmp(count_bus_errors(), ==, map ? 2 : 0);
+			disk_since(&now);
+		} else {
+			meet_bad_page(&f, bad, map, &now);
+		}
+		ph_say("%s%s: %lu requests, %lu sectors, %lu kB asked for, %lu lost",
+		       i % PH_WHERES ? "cleaned up" : "discarded",
+		       before_it ? ", bad page first" : "", now.reads,
+		       now.sectors, now.asked, ph_since(&before, PH_LOST));
+		/* what shares a folio is read again by block */
+		ph_cmp(now.reads, <=, cold.reads + (large_folios(&f) ? 16 : 4));
+		ph_cmp(now.asked, <=, cold.asked + 64);
+		ph_cmp(now.asked, >=, 4);
+		disk_works();
+		ph_check(read_page(&f, bad, map));
+		ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	}
+
+	/* part of a block is written, the rest of which cannot be read */
+	ph_drop_caches();
+	read_all(&f, 64 * KB);
+	if (map)
+		munmap(map, f.size);
+	gone(&f);
+	disk_fails(where / SECTOR, ph_page / SECTOR);
+	ph_cmp(pwrite(f.fd, &f, PH_GRANULE, bad + 64), ==, -1UL);
+	ph_cmp(errno, ==, EIO);
+	/* a whole block needs nothing of what was there */
+	ph_write_gen(f.fd, f.id, bad, ph_page, 1);
+	ph_verify_read(f.fd, f.id, bad, ph_page, 1);
+	disk_works();
+	ph_check(!fsync(f.fd));
+	ph_drop_caches();
+	ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	ph_remove(&f);
+	disk_down();
+}
+
+static void bad_sector_by_read(void)
+{
+	bad_sector(false);
+}
+
+static void bad_sector_by_mmap(void)
+{
+	bad_sector(true);
+}
+
+/* All of the disk has gone, while nothing of the file was there */
+static void disk_gone(void)
+{
+	struct sigaction action = { .sa_handler = on_bus_error };
+	unsigned long attempts;
+	struct disk_stat now;
+	struct ph_file f;
+	off_t off;
+	char *map;
+
+	disk_up();
+	sigaction(SIGBUS, &action, NULL);
+	f = ph_create("f", 31, 2 * MB, 1);
+	ph_drop_caches();
+	read_all(&f, 64 * KB);
+	gone(&f);
+	map = ph_map(&f, PROT_READ, MAP_SHARED);
+	disk_fails(0, disk.sectors);
+	disk_stat(&now);
+	for (off = 0; off < (off_t)f.size; off += 16 * ph_page) {
+		ph_check(!read_page(&f, off, NULL));
+		ph_check(!read_page(&f, off + ph_page, map));
+	}
+	disk_since(&now);
+	attempts = f.size / ph_page / 8;
+	ph_say("%lu attempts, %lu kB asked for", attempts, now.asked);
+	/* each asks for readahead, and once more for its page */
+	ph_cmp(now.asked, <=, attempts * (256 + 16));
+	ph_cmp(now.asked, >=, attempts * 4);
+	disk_works();
+	ph_verify(map, f.id, 0, f.size, 1);
+	ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	munmap(map, f.size);
+	ph_remove(&f);
+	disk_down();
+}
+
+/* Errors are fine after that, wrong content is not */
+static void shut_down(void)
+{
+	struct sigaction action = { .sa_handler = on_bus_error };
+	__u32 how = FS_SHUTDOWN_NOLOGFLUSH;
+	unsigned long read = 0, mapped = 0;
+	const char *node = disk_up();
+	struct ph_file f;
+	char *map;
+	off_t off;
+
+	sigaction(SIGBUS, &action, NULL);
+	f = ph_create("f", 32, 2 * MB, 1);
+	sync();
+	ph_drop_caches();
+	read_all(&f, 64 * KB);
+	ph_idle(f.size);
+	map = ph_map(&f, PROT_READ, MAP_SHARED);
+	if (ioctl(f.fd, FS_IOC_SHUTDOWN, &how))
+		ph_skip("the file system cannot be shut down");
+	/* idle before that, and after that */
+	ph_host_discard();
+	for (off = 0; off < (off_t)f.size; off += ph_page) {
+		read += read_page(&f, off, NULL);
+		mapped += read_page(&f, off, map);
+	}
+	munmap(map, f.size);
+	ph_say("after the shutdown: %lu pages read, %lu mapped", read, mapped);
+	ph_drain();
+	ph_pass(2);
+	ph_host_discard();
+	ph_pass(1);
+	for (off = 0; off < (off_t)f.size; off += ph_page)
+		read_page(&f, off, NULL);
+	close(f.fd);
+	ph_check(!umount(disk.mnt));
+	disk_mount(node);
+	f.fd = open(f.path, O_RDWR);
+	ph_check(f.fd >= 0);
+	ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	ph_remove(&f);
+	disk_down();
+}
+
+static void remount_read_only(void)
+{
+	struct ph_file f;
+
+	disk_up();
+	f = ph_create("f", 33, 4 * MB, 1);
+	close(f.fd);
+	f.fd = open(f.path, O_RDONLY);
+	ph_check(f.fd >= 0);
+	gone(&f);
+	ph_check(!mount(NULL, disk.mnt, NULL, MS_REMOUNT | MS_RDONLY, NULL));
+	ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	gone(&f);
+	ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	ph_check(!mount(NULL, disk.mnt, NULL, MS_REMOUNT, NULL));
+	ph_remove(&f);
+	disk_down();
+}
+
+/* --- fs-verity ---------------------------------------------------------- */
+
+#define HASH		32UL
+#define VERITY_SIZE	(2 * MB)
+
+/* ext4 has the tree behind the file, from the next multiple of this on */
+#define EXT4_TREE_ALIGN	(64 * KB)
+
+static struct ph_file create_verity(unsigned int id)
+{
+	struct fsverity_enable_arg arg = {
+		.version = 1,
+		.hash_algorithm = FS_VERITY_HASH_ALG_SHA256,
+		.block_size = ph_page,
+	};
+	struct ph_file f = ph_create("v", id, VERITY_SIZE, 1);
+
+	close(f.fd);
+	f.fd = open(f.path, O_RDONLY | O_CLOEXEC);
+	ph_check(f.fd >= 0);
+	if (ioctl(f.fd, FS_IOC_ENABLE_VERITY, &arg))
+		ph_skip("no fs-verity with this file system");
+	return f;
+}
+
+/* The page of the tree with the hashes of the first 128 pages of the file */
+static off_t leaf_offset(const struct ph_file *f)
+{
+	size_t leaves = f->size / ph_page / (ph_page / HASH);
+
+	/* one page of hashes of hashes comes first */
+	ph_cmp(leaves, >, 1);
+	return disk_offset(f, (f->size + EXT4_TREE_ALIGN - 1) /
+			   EXT4_TREE_ALIGN * EXT4_TREE_ALIGN + ph_page);
+}
+
+/* Read, and have all gone, tree and data, as far as the kernel lets it go */
+static void verity_gone(const struct ph_file *f)
+{
+	ph_drop_caches();
+	read_all(f, 64 * KB);
+	gone(f);
+}
+
+static void verity_is_right(void)
+{
+	struct ph_file f;
+	char *map;
+	int i;
+
+	disk_up();
+	f = create_verity(40);
+	for (i = 0; i < 4; i++) {
+		verity_gone(&f);
+		if (i & 1) {
+			map = ph_map(&f, PROT_READ, MAP_SHARED);
+			ph_verify(map, f.id, 0, f.size, 1);
+			munmap(map, f.size);
+		}
+		ph_verify_read(f.fd, f.id, 0, f.size, 1);
+		gone(&f);
+		ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	}
+	ph_remove(&f);
+	disk_down();
+}
+
+/*
+ * On the disk, page VICTIM becomes a copy of page MODEL, or its hash becomes
+ * that of MODEL, or both: a forgery that only the rest of the tree can tell.
+ */
+#define VICTIM		21
+#define MODEL		50
+
+static void verity_corrupted(bool data, bool tree)
+{
+	struct sigaction action = { .sa_handler = on_bus_error };
+	char *page = ph_alloc(ph_page), *saved_data = ph_alloc(ph_page);
+	char *saved_tree = ph_alloc(ph_page);
+	off_t data_at, tree_at, bad;
+	struct ph_file f;
+	char *map;
+	int i;
+
+	disk_up();
+	sigaction(SIGBUS, &action, NULL);
+	f = create_verity(41);
+	bad = VICTIM * ph_page;
+	data_at = disk_offset(&f, bad);
+	tree_at = leaf_offset(&f);
+	sync();
+	ph_pread(disk.raw, saved_data, ph_page, data_at);
+	ph_verify(saved_data, f.id, bad, ph_page, 1);
+	ph_pread(disk.raw, saved_tree, ph_page, tree_at);
+	for (i = 0; i < 2; i++) {
+		verity_gone(&f);
+		if (data) {
+			ph_pread(disk.raw, page, ph_page,
+				 disk_offset(&f, MODEL * ph_page));
+			ph_verify(page, f.id, MODEL * ph_page, ph_page, 1);
+			ph_pwrite(disk.raw, page, ph_page, data_at);
+		}
+		if (tree) {
+			memcpy(page, saved_tree, ph_page);
+			memcpy(page + VICTIM * HASH, page + MODEL * HASH, HASH);
+			ph_cmp(memcmp(page, saved_tree, ph_page), !=, 0);
+			ph_pwrite(disk.raw, page, ph_page, tree_at);
+		}
+		/* the second time, nothing of the tree is in the cache */
+		if (i)
+			ph_drop_caches();
+		map = ph_map(&f, PROT_READ, MAP_SHARED);
+		if (data || i) {
+			ph_check(!read_page(&f, bad, NULL));
+			ph_check(!read_page(&f, bad, map));
+			ph_check(!read_page(&f, bad, NULL));
+		} else {
+			/* either is right: the tree may still be there */
+			ph_say("read with a bad tree: %s",
+			       read_page(&f, bad, NULL) ? "well" : "error");
+		}
+		/* others are not touched by bad data, and are by a bad tree */
+		if (!tree)
+			ph_check(read_page(&f, bad + ph_page, NULL));
+		ph_check(read_page(&f, f.size - ph_page, NULL));
+		ph_check(read_page(&f, f.size - 2 * ph_page, map));
+		munmap(map, f.size);
+
+		ph_pwrite(disk.raw, saved_data, ph_page, data_at);
+		ph_pwrite(disk.raw, saved_tree, ph_page, tree_at);
+		ph_drop_caches();
+		ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	}
+	ph_remove(&f);
+	disk_down();
+}
+
+static void verity_bad_data(void)
+{
+	verity_corrupted(true, false);
+}
+
+static void verity_bad_tree(void)
+{
+	verity_corrupted(false, true);
+}
+
+static void verity_forged(void)
+{
+	verity_corrupted(true, true);
+}
+
+/* --- fscrypt ------------------------------------------------------------ */
+
+static void add_key(struct fscrypt_key_specifier *spec)
+{
+	struct {
+		struct fscrypt_add_key_arg arg;
+		__u8 raw[64];
+	} key = {
+		.arg.key_spec.type = FSCRYPT_KEY_SPEC_TYPE_IDENTIFIER,
+		.arg.raw_size = sizeof(key.raw),
+	};
+	int fd = open(disk.mnt, O_RDONLY | O_CLOEXEC);
+
+	ph_fill(key.raw, 50, 0, sizeof(key.raw), 1);
+	ph_check(fd >= 0);
+	if (ioctl(fd, FS_IOC_ADD_ENCRYPTION_KEY, &key))
+		ph_skip("no fscrypt with this file system");
+	*spec = key.arg.key_spec;
+	close(fd);
+}
+
+/* Returns whether the key has gone for good: no file that needs it is open */
+static bool remove_key(const struct fscrypt_key_specifier *spec)
+{
+	struct fscrypt_remove_key_arg arg = { .key_spec = *spec };
+	int fd = open(disk.mnt, O_RDONLY | O_CLOEXEC);
+
+	ph_check(fd >= 0);
+	ph_check(!ioctl(fd, FS_IOC_REMOVE_ENCRYPTION_KEY, &arg));
+	close(fd);
+	return !(arg.removal_status_flags &
+		 FSCRYPT_KEY_REMOVAL_STATUS_FLAG_FILES_BUSY);
+}
+
+static void encrypted(void)
+{
+	struct fscrypt_policy_v2 policy = {
+		.version = FSCRYPT_POLICY_V2,
+		.contents_encryption_mode = FSCRYPT_MODE_AES_256_XTS,
+		.filenames_encryption_mode = FSCRYPT_MODE_AES_256_CTS,
+		.flags = FSCRYPT_POLICY_FLAGS_PAD_32,
+	};
+	struct fscrypt_key_specifier spec;
+	unsigned char *gens;
+	char *page = ph_alloc(ph_page), dir[PH_PATH + 8];
+	struct ph_file f;
+	int fd, i;
+
+	disk_up();
+	add_key(&spec);
+	memcpy(policy.master_key_identifier, spec.u.identifier,
+	       FSCRYPT_KEY_IDENTIFIER_SIZE);
+	snprintf(dir, sizeof(dir), "%s/enc", disk.mnt);
+	rmdir(dir);
+	ph_check(!mkdir(dir, 0700));
+	fd = open(dir, O_RDONLY | O_CLOEXEC);
+	ph_check(fd >= 0);
+	if (ioctl(fd, FS_IOC_SET_ENCRYPTION_POLICY, &policy))
+		ph_skip("no fscrypt with this file system");
+	close(fd);
+
+	f = ph_create("enc/f", 51, 2 * MB, 1);
+	gens = ph_alloc(f.size / PH_GRANULE);
+	memset(gens, 1, f.size / PH_GRANULE);
+	/* it is encrypted indeed */
+	ph_pread(disk.raw, page, ph_page, disk_offset(&f, 0));
+	ph_check(!ph_equal(page, f.id, 0, PH_GRANULE, 1));
+
+	for (i = 0; i < 4; i++) {
+		off_t off = MB + i * 5 * ph_page + 64;
+
+		ph_make_gone(f.size, i & 1);
+		/* a part of a block that is gone is decrypted, and written */
+		ph_write_gen(f.fd, f.id, off, 320, i + 2);
+		memset(gens + off / PH_GRANULE, i + 2, 320 / PH_GRANULE);
+		ph_verify_fd_gens(f.fd, f.id, f.size, gens);
+		ph_check(!fsync(f.fd));
+	}
+
+	/* who has it open goes on without the key, also when all is gone */
+	gone(&f);
+	ph_check(!remove_key(&spec));
+	ph_verify_fd_gens(f.fd, f.id, f.size, gens);
+	gone(&f);
+	ph_verify_fd_gens(f.fd, f.id, f.size, gens);
+	gone(&f);
+	close(f.fd);
+	ph_check(remove_key(&spec));
+	f.fd = open(f.path, O_RDWR | O_CLOEXEC);
+	ph_check(f.fd < 0);
+	ph_check(errno == ENOKEY || errno == ENOENT);
+	add_key(&spec);
+	f.fd = open(f.path, O_RDWR | O_CLOEXEC);
+	ph_check(f.fd >= 0);
+	ph_verify_fd_gens(f.fd, f.id, f.size, gens);
+	ph_remove(&f);
+	rmdir(dir);
+	disk_down();
+}
+
+static const struct ph_test tests[] = {
+	PH_TEST(order_cap),
+	PH_TEST(one_page_loses_the_folio),
+	PH_TEST(large_again),
+	PH_TEST(split_of_volatile),
+	PH_TEST(truncate_in_large),
+	PH_TEST(reflinks),
+	PH_TEST(compressed_zstd),
+	PH_TEST(compressed_lzo),
+	PH_TEST(random_reads_by_read),
+	PH_TEST(random_reads_advised),
+	PH_TEST(random_reads_by_mmap),
+	PH_TEST(bad_sector_by_read),
+	PH_TEST(bad_sector_by_mmap),
+	PH_TEST(disk_gone),
+	PH_TEST(shut_down),
+	PH_TEST(remount_read_only),
+	PH_TEST(verity_is_right),
+	PH_TEST(verity_bad_data),
+	PH_TEST(verity_bad_tree),
+	PH_TEST(verity_forged),
+	PH_TEST(encrypted),
+};
+
+int main(int argc, char **argv)
+{
+	return ph_main(argc, argv, tests, ARRAY_SIZE(tests));
+}

@@ -1,0 +1,485 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Page hinting: what can be relied on, with the host asked for the state of
+ * each page. Locked memory is never volatile; a store through a shared mapping
+ * is never lost; a minor fault changes the state of volatile pages only.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "page_hinting_util.h"
+
+#ifndef MLOCK_ONFAULT
+#define MLOCK_ONFAULT	1
+#endif
+#ifndef MCL_ONFAULT
+#define MCL_ONFAULT	4
+#endif
+
+#define PAGES	64UL
+#define SIZE	(PAGES * ph_page)
+
+static void wait_ok(pid_t pid)
+{
+	int status;
+
+	ph_check(waitpid(pid, &status, 0) == pid);
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		ph_fail("child ended with status 0x%x", status);
+}
+
+static pid_t fork_ok(void)
+{
+	pid_t pid = fork();
+
+	ph_check(pid >= 0);
+	return pid;
+}
+
+/* --- locked memory ------------------------------------------------------ */
+
+/*
+ * All of the range is there, and stays there. That is what /proc/self/pagemap
+ * and the host say, before and after the clock has come by as often as it may
+ * take. No fault is needed to see the content.
+ */
+static void stays_stable(char *map, size_t size, unsigned int id)
+{
+	unsigned long pages = size / ph_page, i;
+	unsigned long pfn[PAGES];
+	struct ph_counters c;
+	struct rusage r[2];
+
+	for (i = 0; i < pages; i++) {
+		pfn[i] = ph_pfn(map + i * ph_page);
+		if (!pfn[i])
+			ph_fail("page %lu is locked, but not mapped", i);
+	}
+	ph_drain();
+	ph_get_counters(&c);
+	ph_pass(6);
+	ph_host_discard();
+	for (i = 0; i < pages; i++) {
+		if (ph_pfn(map + i * ph_page) != pfn[i])
+			ph_fail("page %lu is locked, but has moved", i);
+		if (ph_host_has_ctl() && !ph_host_usage(pfn[i], "stable"))
+			ph_fail("page %lu is locked, but not stable", i);
+	}
+	ph_value("made volatile", ph_since(&c, PH_VOLATILE));
+	ph_check(!getrusage(RUSAGE_SELF, &r[0]));
+	ph_verify(map, id, 0, size, 1);
+	ph_check(!getrusage(RUSAGE_SELF, &r[1]));
+	ph_cmp(r[1].ru_majflt - r[0].ru_majflt, ==, 0);
+}
+
+enum lock { LOCK, LOCK_ONFAULT, LOCK_ALL, LOCK_ALL_ONFAULT, LOCKS };
+
+/* Returns false if one has to wait for the fault */
+static bool lock(enum lock how, const void *map, size_t size)
+{
+	int err = 0;
+
+	switch (how) {
+	case LOCK:
+		err = mlock(map, size);
+		break;
+	case LOCK_ONFAULT:
+		err = mlock2(map, size, MLOCK_ONFAULT);
+		break;
+	case LOCK_ALL:
+		err = mlockall(MCL_CURRENT | MCL_FUTURE);
+		break;
+	case LOCK_ALL_ONFAULT:
+		err = mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+		break;
+	case LOCKS:
+		break;
+	}
+	if (err)
+		ph_skip("no locked memory: %s", strerror(errno));
+	return how == LOCK || how == LOCK_ALL;
+}
+
+static void mlocked(int prot, int flags)
+{
+	struct ph_file f = ph_create("f", 1, SIZE, 1);
+	int how, gone;
+	char *map;
+
+	for (how = 0; how < LOCKS; how++) {
+		for (gone = 0; gone < 2; gone++) {
+			map = ph_map(&f, prot, flags);
+			ph_touch(map, SIZE);
+			if (gone)
+				ph_make_gone(SIZE, PH_IN_PLACE);
+			if (!lock(how, map, SIZE))
+				ph_touch(map, SIZE);
+			ph_say("way %d, %s:", how,
+			       gone ? "discarded before" : "resident before");
+			stays_stable(map, SIZE, f.id);
+			ph_check(!munlockall());
+			munmap(map, SIZE);
+		}
+	}
+	/* as idle as any other once it is unlocked */
+	ph_make_gone(SIZE, PH_IN_PLACE);
+	ph_verify_read(f.fd, f.id, 0, SIZE, 1);
+	ph_remove(&f);
+}
+
+static void mlocked_shared(void)
+{
+	mlocked(PROT_READ, MAP_SHARED);
+}
+
+static void mlocked_writable(void)
+{
+	mlocked(PROT_READ | PROT_WRITE, MAP_SHARED);
+}
+
+static void mlocked_private(void)
+{
+	mlocked(PROT_READ, MAP_PRIVATE);
+}
+
+/* Locked by one, mapped by another which does not use it, and read by both */
+static void mlocked_by_another(void)
+{
+	struct ph_file f = ph_create("f", 2, SIZE, 1);
+	char *map = ph_map(&f, PROT_READ, MAP_SHARED);
+	int p[2], q[2];
+	pid_t pid;
+	char c = 0;
+
+	ph_touch(map, SIZE);
+	ph_check(!pipe(p) && !pipe(q));
+	pid = fork_ok();
+	if (!pid) {
+		if (mlock(map, SIZE))
+			_exit(1);
+		ph_check(write(p[1], &c, 1) == 1);
+		ph_check(read(q[0], &c, 1) == 1);
+		_exit(0);
+	}
+	ph_check(read(p[0], &c, 1) == 1);
+	ph_touch(map, SIZE);
+	stays_stable(map, SIZE, f.id);
+	ph_check(write(q[1], &c, 1) == 1);
+	wait_ok(pid);
+	ph_make_gone(SIZE, PH_IN_PLACE);
+	ph_verify(map, f.id, 0, SIZE, 1);
+	munmap(map, SIZE);
+	ph_remove(&f);
+}
+
+/* --- stores ------------------------------------------------------------- */
+
+static unsigned int seed = 1;
+
+static unsigned int pick(unsigned int n)
+{
+	seed = seed * 1103515245 + 12345;
+	return (seed >> 16) % n;
+}
+
+enum {
+	STORE_MSYNC	= 1,	/* write back every now and then */
+	STORE_UNMAP	= 2,	/* and map again */
+	STORE_FORK	= 4,	/* a child stores, too */
+	STORE_CUT	= 8,	/* and the file gets shorter and longer */
+};
+
+/*
+ * Stores here and there while the clock runs and the host takes what it gets.
+ * Pages are clean, dirty, mapped writable, mapped and not, volatile and gone
+ * at any of these moments.
+ */
+static void store(unsigned int what)
+{
+	struct ph_file f = ph_create("f", 10, SIZE, 1);
+	unsigned long granules = SIZE / PH_GRANULE, gone = 0;
+	unsigned char *gens;
+	struct ph_counters c;
+	unsigned int i, n, gen;
+	char *map;
+	off_t off;
+
+	/* a child's stores are to be known here */
+	gens = mmap(NULL, granules, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ph_check(gens != MAP_FAILED);
+	memset(gens, 1, granules);
+	map = ph_map(&f, PROT_READ | PROT_WRITE, MAP_SHARED);
+	ph_get_counters(&c);
+	for (i = 0; i < 60; i++) {
+		pid_t pid = what & STORE_FORK && i % 3 == 1 ? fork_ok() : -1;
+
+		gen = 2 + i % 200;
+		if (pid <= 0) {
+			for (n = 0; n < 20; n++) {
+				off = pick(granules) * PH_GRANULE;
+				ph_fill(map + off, f.id, off, PH_GRANULE, gen);
+				gens[off / PH_GRANULE] = gen;
+			}
+			if (!pid)
+				_exit(0);
+		} else {
+			wait_ok(pid);
+			/* other places next time */
+			pick(2);
+		}
+		switch (pick(6)) {
+		case 0:
+			ph_drain();
+			ph_pass(1);
+			break;
+		case 1:
+			ph_drain();
+			ph_pass(3);
+			ph_host_discard();
+			break;
+		case 2:
+			if (what & STORE_MSYNC)
+				ph_check(!msync(map, SIZE, MS_SYNC));
+			break;
+		case 3:
+			/* clean, volatile, and gone */
+			if (what & STORE_MSYNC)
+				ph_check(!msync(map, SIZE, MS_SYNC));
+			else
+				sync();
+			ph_drain();
+			ph_pass(2);
+			ph_host_discard();
+			ph_pass(pick(2));
+			gone++;
+			break;
+		case 4:
+			if (what & STORE_UNMAP) {
+				munmap(map, SIZE);
+				ph_pass(1);
+				map = ph_map(&f, PROT_READ | PROT_WRITE,
+					     MAP_SHARED);
+			}
+			break;
+		case 5:
+			if (what & STORE_CUT) {
+				off = SIZE / 2 + pick(granules / 2) * PH_GRANULE;
+				ph_check(!ftruncate(f.fd, off));
+				ph_check(!ftruncate(f.fd, SIZE));
+				memset(gens + off / PH_GRANULE, 0,
+				       granules - off / PH_GRANULE);
+			}
+			break;
+		}
+		if (i % 4 == 3)
+			ph_verify_gens(map, f.id, 0, SIZE, gens);
+	}
+	ph_value("lost or evicted", ph_since(&c, PH_LOST) +
+		 ph_since(&c, PH_EVICTED));
+	ph_value("times all was written back and taken", gone);
+	if (ph_host_has_ctl() || ph_host_takes_all())
+		ph_cmp(ph_since(&c, PH_LOST) + ph_since(&c, PH_EVICTED), >=,
+		       PAGES);
+	ph_verify_gens(map, f.id, 0, SIZE, gens);
+	munmap(map, SIZE);
+	ph_verify_fd_gens(f.fd, f.id, SIZE, gens);
+	ph_drop_caches();
+	ph_verify_fd_gens(f.fd, f.id, SIZE, gens);
+	ph_remove(&f);
+}
+
+static void store_and_msync(void)
+{
+	store(STORE_MSYNC);
+}
+
+static void store_without_msync(void)
+{
+	store(0);
+}
+
+static void store_and_unmap(void)
+{
+	store(STORE_MSYNC | STORE_UNMAP);
+}
+
+static void store_and_fork(void)
+{
+	store(STORE_MSYNC | STORE_FORK | STORE_UNMAP);
+}
+
+static void store_and_truncate(void)
+{
+	store(STORE_MSYNC | STORE_UNMAP | STORE_CUT);
+}
+
+/* One stores all the time while another drives the clock and the host */
+static void store_while_taken(void)
+{
+	struct ph_file f = ph_create("f", 11, SIZE, 1);
+	char *map = ph_map(&f, PROT_READ | PROT_WRITE, MAP_SHARED);
+	unsigned long i, granules = SIZE / PH_GRANULE, rounds = 0;
+	unsigned char *gens = malloc(granules);
+	double end = ph_now() + ph_env("PAGE_HINTING_SECONDS", 4) / 2.0;
+	pid_t pid;
+
+	ph_check(gens);
+	memset(gens, 1, granules);
+	pid = fork_ok();
+	while (!pid) {
+		/* what is clean just now is volatile soon, and gone */
+		ph_check(!fdatasync(f.fd));
+		ph_pass(2);
+		ph_host_discard();
+	}
+	do {
+		for (i = rounds % 7; i < granules; i += 7) {
+			gens[i] = 2 + (rounds + i) % 200;
+			ph_fill(map + i * PH_GRANULE, f.id, i * PH_GRANULE,
+				PH_GRANULE, gens[i]);
+		}
+		/* leave the pages alone for long enough */
+		ph_msleep(20);
+		ph_verify_gens(map, f.id, 0, SIZE, gens);
+		rounds++;
+	} while (ph_now() < end);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	ph_value("rounds", rounds);
+	ph_verify_gens(map, f.id, 0, SIZE, gens);
+	ph_check(!msync(map, SIZE, MS_SYNC));
+	ph_drop_caches();
+	ph_verify_fd_gens(f.fd, f.id, SIZE, gens);
+	munmap(map, SIZE);
+	ph_remove(&f);
+}
+
+/* --- minor faults ------------------------------------------------------- */
+
+static unsigned long minor_faults(void)
+{
+	struct rusage usage;
+
+	ph_check(!getrusage(RUSAGE_SELF, &usage));
+	return usage.ru_minflt;
+}
+
+/*
+ * Faults on stable pages, for reading and for writing, make no use of ESSA at
+ * all; what there is of it comes from whoever else allocates and frees.
+ */
+static void minor_faults_leave_states(void)
+{
+	static const char * const names[] = {
+		"read", "read at random", "private", "written",
+	};
+	struct ph_file f = ph_create("f", 20, 4 * SIZE, 1);
+	unsigned long before[8], after[8], faults, sum, i;
+	struct ph_counters c;
+	unsigned int how, n;
+	size_t off;
+	char *map;
+
+	if (!ph_host_has_ctl())
+		ph_skip("needs a host that counts");
+	for (how = 0; how < ARRAY_SIZE(names); how++) {
+		map = ph_map(&f, PROT_READ | (how == 3 ? PROT_WRITE : 0),
+			     how == 2 ? MAP_PRIVATE : MAP_SHARED);
+		if (how == 1 || how == 3)
+			ph_check(!madvise(map, f.size, MADV_RANDOM));
+		/* page tables, and no page that is armed */
+		ph_touch(map, f.size);
+		ph_verify_read(f.fd, f.id, 0, f.size, 1);
+		ph_drain();
+		ph_get_counters(&c);
+		ph_check(ph_host_essa(before));
+		faults = minor_faults();
+		for (n = 0; n < 50; n++) {
+			ph_check(!madvise(map, f.size, MADV_DONTNEED));
+			for (off = 0; off < f.size; off += ph_page) {
+				if (how == 3)
+					__atomic_fetch_or(map + off, 0,
+							  __ATOMIC_RELAXED);
+				else
+					ph_touch(map + off, ph_page);
+			}
+		}
+		faults = minor_faults() - faults;
+		ph_check(ph_host_essa(after));
+		for (sum = 0, i = 1; i < 8; i++)
+			sum += after[i] - before[i];
+		ph_say("%s: %lu faults, %lu ESSA", names[how], faults, sum);
+		ph_cmp(faults, >=, 50 * f.size / ph_page / 16);
+		ph_cmp(ph_since(&c, PH_VOLATILE), ==, 0);
+		ph_cmp(ph_since(&c, PH_STABLE), ==, 0);
+		ph_cmp(ph_since(&c, PH_LOST), ==, 0);
+		ph_cmp(after[3] - before[3] + after[4] - before[4], ==, 0);
+		/* what is written is written back some time */
+		ph_cmp(sum, <=, 50 + faults / (how == 3 ? 5 : 20));
+		munmap(map, f.size);
+		ph_check(!fsync(f.fd));
+	}
+	ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	ph_remove(&f);
+}
+
+/* A fault on one volatile page makes it and its neighbours stable, no others */
+static void fault_on_volatile(void)
+{
+	struct ph_file f = ph_create("f", 21, SIZE, 1);
+	char *map = ph_map(&f, PROT_READ, MAP_SHARED);
+	unsigned long pfn[PAGES], i, stable = 0;
+
+	if (!ph_host_has_ctl())
+		ph_skip("needs a host that tells states");
+	ph_check(ph_host_mode("idle"));
+	ph_touch(map, SIZE);
+	for (i = 0; i < PAGES; i++)
+		pfn[i] = ph_pfn(map + i * ph_page);
+	ph_cmp(ph_idle(SIZE), >=, PAGES * 95 / 100);
+	ph_touch(map + PAGES / 2 * ph_page, ph_page);
+	for (i = 0; i < PAGES; i++) {
+		if (!ph_host_usage(pfn[i], "stable"))
+			continue;
+		stable++;
+		if (ph_pfn(map + i * ph_page) != pfn[i] && stable > 4)
+			ph_fail("page %lu is stable, but not mapped", i);
+	}
+	ph_value("stable after one fault", stable);
+	ph_check(ph_host_usage(pfn[PAGES / 2], "stable"));
+	/* 64K around, and what was not volatile before */
+	ph_cmp(stable, <=, 16 + PAGES / 20 + 1);
+	ph_verify(map, f.id, 0, SIZE, 1);
+	munmap(map, SIZE);
+	ph_remove(&f);
+}
+
+static const struct ph_test tests[] = {
+	PH_TEST(mlocked_shared),
+	PH_TEST(mlocked_writable),
+	PH_TEST(mlocked_private),
+	PH_TEST(mlocked_by_another),
+	PH_TEST(store_and_msync),
+	PH_TEST(store_without_msync),
+	PH_TEST(store_and_unmap),
+	PH_TEST(store_and_fork),
+	PH_TEST(store_and_truncate),
+	PH_TEST(store_while_taken),
+	PH_TEST(minor_faults_leave_states),
+	PH_TEST(fault_on_volatile),
+};
+
+int main(int argc, char **argv)
+{
+	return ph_main(argc, argv, tests, ARRAY_SIZE(tests));
+}

@@ -1,0 +1,1025 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Page hinting and swap: anonymous memory and shmem whose copy in the swap
+ * cache the host has taken.
+ *
+ * PAGE_HINTING_SWAP names a block device to swap to; its content is lost.
+ * Without it, it is a swap file in the test directory.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/loop.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "page_hinting_util.h"
+
+#define SIZE		(8UL << 20)
+#define PAGES		(SIZE / ph_page)
+#define SWAP_SIZE	(64UL << 20)
+
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT	21
+#endif
+
+static char swap_path[PH_PATH];
+
+static unsigned long vm_event(const char *name)
+{
+	unsigned long value = 0, v;
+	char line[128], key[64];
+	FILE *file;
+
+	file = fopen("/proc/vmstat", "re");
+	ph_check(file);
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%63s %lu", key, &v) == 2 &&
+		    !strcmp(key, name))
+			value = v;
+	fclose(file);
+	return value;
+}
+
+/* --- swap --------------------------------------------------------------- */
+
+static void make_swap(int fd, size_t size)
+{
+	unsigned int info[2] = { 1, size / ph_page - 1 };
+	char *header = ph_alloc(ph_page);
+
+	memcpy(header + 1024, info, sizeof(info));
+	memcpy(header + ph_page - 10, "SWAPSPACE2", 10);
+	ph_pwrite(fd, header, ph_page, 0);
+	ph_check(!fsync(fd));
+	munmap(header, ph_page);
+}
+
+static void swap_on(void)
+{
+	const char *device = getenv("PAGE_HINTING_SWAP");
+	int fd;
+
+	if (device && *device) {
+		snprintf(swap_path, sizeof(swap_path), "%s", device);
+		/* what a failed test has left behind */
+		swapoff(swap_path);
+		fd = open(swap_path, O_WRONLY | O_CLOEXEC);
+	} else {
+		ph_name(swap_path, "swap");
+		fd = open(swap_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	}
+	if (fd < 0)
+		ph_fail("cannot open %s", swap_path);
+	if (!device || !*device)
+		ph_write_gen(fd, 1, 0, SWAP_SIZE, 1);
+	make_swap(fd, SWAP_SIZE);
+	close(fd);
+	if (swapon(swap_path, 0)) {
+		if (errno == ENOSYS)
+			ph_skip("no swap in this kernel");
+		ph_fail("swapon %s", swap_path);
+	}
+	/* what was written to the device or file just now does not count */
+	ph_drop_caches();
+	ph_settle();
+}
+
+static void swap_off(void)
+{
+	if (swapoff(swap_path))
+		ph_fail("swapoff %s", swap_path);
+}
+
+/* Some of what is free is kept by each CPU, and counts as used */
+static unsigned long swap_used(void)
+{
+	return ph_meminfo("SwapTotal") - ph_meminfo("SwapFree");
+}
+
+/* How many pages of [mem, mem + len) are swapped out, as this process sees it */
+static unsigned long swapped(const void *mem, size_t len)
+{
+	unsigned long pages = len / ph_page, count = 0, i;
+	__u64 *entry = ph_alloc(pages * sizeof(*entry));
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	ph_check(fd >= 0);
+	ph_pread(fd, entry, pages * sizeof(*entry),
+		 (unsigned long)mem / ph_page * sizeof(*entry));
+	for (i = 0; i < pages; i++)
+		count += entry[i] >> 62 & 1;
+	close(fd);
+	munmap(entry, pages * sizeof(*entry));
+	return count;
+}
+
+static void *anon(size_t len)
+{
+	void *mem = ph_alloc(len);
+
+	/* Large folios are not to become volatile, they would spoil figures */
+	madvise(mem, len, MADV_NOHUGEPAGE);
+	return mem;
+}
+
+/* Swap out. What has been written stays in the swap cache for a while. */
+static void page_out(void *mem, size_t len)
+{
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		ph_drain();
+		ph_check(!madvise(mem, len, MADV_PAGEOUT));
+		if (swapped(mem, len) >= len / ph_page * 99 / 100)
+			return;
+		ph_msleep(50);
+	}
+	ph_fail("%lu pages of %lu swapped out", swapped(mem, len),
+		len / ph_page);
+}
+
+/* Swapped out, and not in the swap cache any more either */
+static void make_cold(void *mem, size_t len)
+{
+	page_out(mem, len);
+	ph_make_gone(len, PH_CLEANED);
+}
+
+static void will_need(void *mem, size_t len)
+{
+	ph_check(!madvise(mem, len, MADV_WILLNEED));
+	/* the last reads may still be on their way */
+	ph_msleep(200);
+}
+
+/* --- anonymous memory --------------------------------------------------- */
+
+static void anon_lost(enum ph_where where)
+{
+	unsigned long faults, pages = PAGES;
+	struct ph_counters before;
+	char *mem = anon(SIZE);
+
+	swap_on();
+	ph_fill(mem, 10, 0, SIZE, 1);
+	page_out(mem, SIZE);
+	ph_get_counters(&before);
+	ph_make_gone(SIZE, where);
+	if (where == PH_CLEANED)
+		ph_cmp(ph_since(&before, PH_EVICTED), >=, pages * 9 / 10);
+	ph_cmp(swap_used(), >=, SIZE * 99 / 100);
+
+	faults = vm_event("pgmajfault");
+	ph_verify(mem, 10, 0, SIZE, 1);
+	faults = vm_event("pgmajfault") - faults;
+	if (where == PH_IN_PLACE)
+		ph_cmp(ph_since(&before, PH_LOST), >=, pages * 9 / 10);
+	/* with readahead, but each of them by a major fault */
+	ph_value("major faults", faults);
+	ph_cmp(faults, >=, pages / 16);
+	ph_cmp(faults, <=, pages / 4);
+	swap_off();
+	ph_verify(mem, 10, 0, SIZE, 1);
+}
+
+static void swapped_out(void)
+{
+	anon_lost(PH_IN_PLACE);
+}
+
+static void swapped_out_and_cleaned(void)
+{
+	anon_lost(PH_CLEANED);
+}
+
+/* What is not discarded is found where it is, without a read */
+static void kept(void)
+{
+	struct ph_counters before;
+	char *mem = anon(SIZE);
+	unsigned long in;
+
+	if (!ph_host_mode("idle"))
+		ph_skip("the host cannot be told to leave pages alone");
+	swap_on();
+	ph_fill(mem, 11, 0, SIZE, 1);
+	page_out(mem, SIZE);
+	ph_get_counters(&before);
+	ph_cmp(ph_idle(SIZE), >=, PAGES * 95 / 100);
+	in = vm_event("pswpin");
+	ph_verify(mem, 11, 0, SIZE, 1);
+	ph_cmp(vm_event("pswpin") - in, <=, PAGES / 20);
+	ph_cmp(ph_since(&before, PH_STABLE), >=, PAGES * 9 / 10);
+	ph_cmp(ph_since(&before, PH_LOST), ==, 0);
+	swap_off();
+	ph_verify(mem, 11, 0, SIZE, 1);
+}
+
+/* Reading some of each mapping reads more than that, which stays unmapped */
+static void left_by_readahead(void)
+{
+	size_t part = 32 * ph_page, step = 2 * part, off;
+	struct ph_counters before;
+	char *mem = anon(SIZE);
+	unsigned long n;
+
+	swap_on();
+	/* separate mappings, as each may have its own readahead window */
+	for (off = part; off < SIZE; off += step)
+		ph_check(!mprotect(mem + off, part, PROT_NONE));
+	for (off = 0; off < SIZE; off += step) {
+		ph_fill(mem + off, 12, off, part, 1);
+		page_out(mem + off, part);
+	}
+	ph_make_gone(SIZE / 2, PH_CLEANED);
+
+	ph_get_counters(&before);
+	for (off = 0; off < SIZE; off += step)
+		ph_verify(mem + off, 12, off, 13 * ph_page, 1);
+	ph_drain();
+	ph_pass(3);
+	n = ph_since(&before, PH_VOLATILE);
+	ph_value("volatile", n);
+	ph_cmp(n, >=, SIZE / step);
+	ph_host_discard();
+	for (off = 0; off < SIZE; off += step)
+		ph_verify(mem + off, 12, off, part, 1);
+	ph_cmp(ph_since(&before, PH_LOST) + ph_since(&before, PH_EVICTED), >=,
+	       n * 9 / 10);
+	swap_off();
+}
+
+static void left_by_willneed(void)
+{
+	struct ph_counters before;
+	char *mem = anon(SIZE);
+
+	swap_on();
+	ph_fill(mem, 13, 0, SIZE, 1);
+	make_cold(mem, SIZE);
+	will_need(mem, SIZE);
+	ph_get_counters(&before);
+	ph_make_gone(SIZE, PH_IN_PLACE);
+	/* advice finds out, too, and has them read again */
+	will_need(mem, SIZE / 2);
+	ph_cmp(ph_since(&before, PH_LOST), >=, PAGES / 2 * 9 / 10);
+	ph_make_gone(SIZE / 2, PH_IN_PLACE);
+	ph_verify(mem, 13, 0, SIZE, 1);
+	swap_off();
+	ph_verify(mem, 13, 0, SIZE, 1);
+}
+
+/* A store to a part of a lost page must find the rest as it was */
+static void stores(void)
+{
+	size_t granules = SIZE / PH_GRANULE, step = ph_page / PH_GRANULE, i;
+	unsigned char *gens = ph_alloc(granules);
+	char *mem = anon(SIZE);
+	int round;
+
+	swap_on();
+	memset(gens, 1, granules);
+	ph_fill(mem, 14, 0, SIZE, 1);
+	for (round = 2; round < 6; round++) {
+		page_out(mem, SIZE);
+		ph_make_gone(SIZE, round & 1 ? PH_CLEANED : PH_IN_PLACE);
+		for (i = round; i < granules; i += step) {
+			ph_fill(mem + i * PH_GRANULE, 14, i * PH_GRANULE,
+				PH_GRANULE, round);
+			gens[i] = round;
+		}
+		ph_verify_gens(mem, 14, 0, SIZE, gens);
+	}
+	swap_off();
+	ph_verify_gens(mem, 14, 0, SIZE, gens);
+}
+
+/* Several processes refer to the same slots, and fault at once */
+static void forked(void)
+{
+	unsigned int children = ph_cpus + 1, i;
+	char *mem = anon(SIZE);
+	int status, go[2];
+	pid_t pid[64];
+	char byte;
+
+	if (children > ARRAY_SIZE(pid))
+		children = ARRAY_SIZE(pid);
+	swap_on();
+	ph_fill(mem, 15, 0, SIZE, 1);
+	page_out(mem, SIZE);
+	ph_check(!pipe2(go, O_CLOEXEC));
+	for (i = 0; i < children; i++) {
+		pid[i] = fork();
+		ph_check(pid[i] >= 0);
+		if (pid[i])
+			continue;
+		close(go[1]);
+		ph_check(!read(go[0], &byte, 1));
+		ph_verify(mem, 15, 0, SIZE, 1);
+		ph_fill(mem, 15, 0, SIZE, 2 + i);
+		madvise(mem, SIZE / 2, MADV_PAGEOUT);
+		ph_verify(mem, 15, 0, SIZE, 2 + i);
+		_exit(0);
+	}
+	ph_make_gone(SIZE, PH_IN_PLACE);
+	close(go[1]);
+	ph_verify(mem, 15, 0, SIZE, 1);
+	for (i = 0; i < children; i++) {
+		ph_check(waitpid(pid[i], &status, 0) == pid[i]);
+		ph_cmp(status, ==, 0);
+	}
+	ph_verify(mem, 15, 0, SIZE, 1);
+	swap_off();
+	ph_verify(mem, 15, 0, SIZE, 1);
+}
+
+/* The last one to refer to a slot gives it up, and what was lost goes, too */
+static void slots_are_freed(void)
+{
+	unsigned long used;
+	char *mem;
+	int status;
+	pid_t pid;
+
+	swap_on();
+	used = swap_used();
+	mem = anon(SIZE);
+	ph_fill(mem, 16, 0, SIZE, 1);
+	page_out(mem, SIZE);
+	ph_make_gone(SIZE, PH_IN_PLACE);
+	ph_check(!madvise(mem, SIZE / 4, MADV_DONTNEED));
+	ph_verify_zero(mem, SIZE / 4);
+	ph_check(!madvise(mem + SIZE / 4, SIZE / 4, MADV_FREE));
+	ph_verify_zero(mem + SIZE / 4, SIZE / 4);
+	ph_verify(mem + SIZE / 2, 16, SIZE / 2, SIZE / 4, 1);
+	munmap(mem, SIZE);
+	ph_msleep(100);
+	ph_cmp(swap_used(), <=, used + SIZE / 4);
+
+	mem = anon(SIZE);
+	ph_fill(mem, 17, 0, SIZE, 1);
+	page_out(mem, SIZE);
+	pid = fork();
+	ph_check(pid >= 0);
+	if (!pid) {
+		ph_make_gone(SIZE, PH_IN_PLACE);
+		_exit(0);
+	}
+	munmap(mem, SIZE);
+	ph_check(waitpid(pid, &status, 0) == pid);
+	ph_cmp(status, ==, 0);
+	ph_msleep(100);
+	ph_cmp(swap_used(), <=, used + SIZE / 4);
+	swap_off();
+}
+
+/* --- shmem -------------------------------------------------------------- */
+
+static struct ph_file shmem_file(unsigned int id)
+{
+	struct ph_file f = { .path = "shmem", .id = id, .size = SIZE };
+
+	f.fd = syscall(SYS_memfd_create, "page_hinting", 1);
+	if (f.fd < 0)
+		ph_skip("no shmem here");
+	ph_write_gen(f.fd, id, 0, SIZE, 1);
+	return f;
+}
+
+/* Of a file that is not mapped otherwise, the swap count is the only trace */
+static void shmem_out(struct ph_file *f)
+{
+	void *map = ph_map(f, PROT_READ | PROT_WRITE, MAP_SHARED);
+	unsigned long used = swap_used();
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		ph_drain();
+		ph_touch(map, SIZE);
+		ph_check(!madvise(map, SIZE, MADV_PAGEOUT));
+		ph_msleep(50);
+		if (swap_used() - used >= SIZE * 99 / 100)
+			break;
+	}
+	ph_cmp(swap_used() - used, >=, SIZE * 99 / 100);
+	munmap(map, SIZE);
+}
+
+static void shmem_gone(struct ph_file *f, enum ph_where where)
+{
+	struct ph_counters before;
+
+	shmem_out(f);
+	ph_get_counters(&before);
+	ph_make_gone(SIZE, where);
+	if (where == PH_CLEANED)
+		ph_cmp(ph_since(&before, PH_EVICTED), >=, PAGES * 9 / 10);
+}
+
+static void shmem_read(void)
+{
+	struct ph_counters before;
+	struct ph_file f;
+	char *map;
+
+	swap_on();
+	f = shmem_file(20);
+	shmem_gone(&f, PH_IN_PLACE);
+	ph_get_counters(&before);
+	ph_verify_read(f.fd, f.id, 0, SIZE, 1);
+	ph_cmp(ph_since(&before, PH_LOST), >=, PAGES * 9 / 10);
+
+	shmem_gone(&f, PH_CLEANED);
+	map = ph_map(&f, PROT_READ, MAP_SHARED);
+	ph_verify(map, f.id, 0, SIZE, 1);
+	munmap(map, SIZE);
+
+	shmem_gone(&f, PH_CLEANED);
+	map = ph_map(&f, PROT_READ, MAP_SHARED);
+	will_need(map, SIZE);
+	ph_make_gone(SIZE, PH_IN_PLACE);
+	ph_verify(map, f.id, 0, SIZE, 1);
+	swap_off();
+	ph_verify(map, f.id, 0, SIZE, 1);
+	munmap(map, SIZE);
+	close(f.fd);
+}
+
+static void shmem_write(void)
+{
+	size_t off, half = ph_page / 2;
+	struct ph_file f;
+
+	swap_on();
+	f = shmem_file(21);
+	shmem_gone(&f, PH_IN_PLACE);
+	for (off = 0; off < SIZE; off += ph_page)
+		ph_write_gen(f.fd, f.id, off, half, 2);
+	for (off = 0; off < SIZE; off += ph_page) {
+		ph_verify_read(f.fd, f.id, off, half, 2);
+		ph_verify_read(f.fd, f.id, off + half, half, 1);
+	}
+	swap_off();
+	close(f.fd);
+}
+
+static void shmem_truncation(void)
+{
+	/* within a page each */
+	off_t end = SIZE / 2 + PH_GRANULE, hole = SIZE / 4 + PH_GRANULE;
+	size_t len = SIZE / 8;
+	struct ph_file f;
+	char *buf = ph_alloc(SIZE);
+
+	swap_on();
+	f = shmem_file(22);
+	shmem_gone(&f, PH_IN_PLACE);
+	ph_check(!ftruncate(f.fd, end));
+	ph_check(!ftruncate(f.fd, SIZE));
+	ph_check(!fallocate(f.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			    hole, len));
+	ph_pread(f.fd, buf, SIZE, 0);
+	ph_verify(buf, f.id, 0, hole, 1);
+	ph_verify_zero(buf + hole, len);
+	ph_verify(buf + hole + len, f.id, hole + len, end - hole - len, 1);
+	ph_verify_zero(buf + end, SIZE - end);
+
+	/* and all of them */
+	ph_write_gen(f.fd, f.id, 0, SIZE, 1);
+	shmem_gone(&f, PH_IN_PLACE);
+	ph_check(!ftruncate(f.fd, 0));
+	ph_msleep(100);
+	ph_cmp(swap_used(), <=, SIZE / 4);
+	swap_off();
+	close(f.fd);
+}
+
+/* mincore() tells what is in the swap cache, and leaves it there */
+static void mincore_looks_only(void)
+{
+	unsigned long there, volatiles, i;
+	struct ph_counters before;
+	struct ph_file f;
+	unsigned char *vec;
+	char *map, *mem;
+
+	if (!ph_host_mode("idle"))
+		ph_skip("the host cannot be told to leave pages alone");
+	swap_on();
+	f = shmem_file(23);
+	shmem_out(&f);
+	mem = anon(SIZE);
+	ph_fill(mem, 24, 0, SIZE, 1);
+	page_out(mem, SIZE);
+	ph_cmp(ph_idle(2 * SIZE), >=, PAGES * 19 / 10);
+	ph_get_counters(&before);
+	volatiles = before.v[PH_NR_VOLATILE];
+	map = ph_map(&f, PROT_READ, MAP_SHARED);
+	vec = ph_alloc(PAGES);
+	for (there = 0; map; map = map == mem ? NULL : mem) {
+		ph_check(!mincore(map, SIZE, vec));
+		for (i = 0; i < PAGES; i++)
+			there += vec[i] & 1;
+	}
+	ph_cmp(there, >=, PAGES * 19 / 10);
+	ph_get_counters(&before);
+	ph_cmp(before.v[PH_NR_VOLATILE], >=, volatiles - PAGES / 50);
+	ph_verify(mem, 24, 0, SIZE, 1);
+	ph_verify_read(f.fd, f.id, 0, SIZE, 1);
+	swap_off();
+	close(f.fd);
+}
+
+/* --- the rest of memory management -------------------------------------- */
+
+/* Nothing of it is in memory, and all of it must come back */
+static void swapoff_reads_back(void)
+{
+	struct ph_counters before;
+	struct ph_file f;
+	char *mem, *own;
+	int status;
+	pid_t pid;
+
+	swap_on();
+	f = shmem_file(30);
+	shmem_out(&f);
+	mem = anon(SIZE);
+	own = anon(SIZE);
+	ph_fill(mem, 31, 0, SIZE, 1);
+	page_out(mem, SIZE);
+	ph_fill(own, 32, 0, SIZE, 1);
+	page_out(own, SIZE);
+	pid = fork();
+	ph_check(pid >= 0);
+	if (!pid) {
+		raise(SIGSTOP);
+		ph_verify(mem, 31, 0, SIZE, 1);
+		ph_verify(own, 32, 0, SIZE, 1);
+		_exit(0);
+	}
+	ph_check(waitpid(pid, &status, WUNTRACED) == pid);
+	munmap(own, SIZE);
+	ph_get_counters(&before);
+	ph_make_gone(3 * SIZE, PH_IN_PLACE);
+	swap_off();
+	ph_cmp(ph_since(&before, PH_LOST), >=, PAGES * 27 / 10);
+	ph_cmp(swapped(mem, SIZE), ==, 0);
+	ph_verify(mem, 31, 0, SIZE, 1);
+	ph_verify_read(f.fd, f.id, 0, SIZE, 1);
+	kill(pid, SIGCONT);
+	ph_check(waitpid(pid, &status, 0) == pid);
+	ph_cmp(status, ==, 0);
+	close(f.fd);
+}
+
+/*
+ * A page that is found lost by moving it is still lost when it has moved.
+ * Compaction moves pages from the low end of memory to the high one, so spread
+ * them all over it.
+ */
+static void compaction(void)
+{
+	size_t occupied = ph_meminfo("MemFree"), margin = 48UL << 20;
+	size_t step, off, hole;
+	unsigned long migrated;
+	struct ph_counters lost;
+	char *hog, *mem;
+
+	if (access("/proc/sys/vm/compact_memory", W_OK))
+		ph_skip("nothing to compact memory with");
+	swap_on();
+	occupied = occupied > margin + SIZE ? occupied - margin : SIZE;
+	step = occupied / PAGES & ~(ph_page - 1);
+	hog = anon(step * PAGES);
+	mem = anon(SIZE);
+	for (off = 0; off < SIZE; off += ph_page) {
+		ph_fill(mem + off, 33, off, ph_page, 1);
+		for (hole = 0; hole < step; hole += ph_page)
+			hog[off / ph_page * step + hole] = 1;
+	}
+	munmap(hog, step * PAGES);
+	page_out(mem, SIZE);
+	ph_make_gone(SIZE, PH_IN_PLACE);
+	ph_get_counters(&lost);
+	migrated = vm_event("pgmigrate_success");
+	ph_check(ph_write_file("/proc/sys/vm/compact_memory", "1"));
+	migrated = vm_event("pgmigrate_success") - migrated;
+	ph_value("moved", migrated);
+	ph_value("of these lost, at most", ph_since(&lost, PH_LOST));
+	ph_cmp(ph_since(&lost, PH_LOST), >, 0);
+	ph_verify(mem, 33, 0, SIZE, 1);
+	swap_off();
+	ph_verify(mem, 33, 0, SIZE, 1);
+}
+
+/* What was lost while it was on is remembered when it is off */
+static void switched_off(void)
+{
+	struct ph_counters c;
+	char *mem = anon(SIZE);
+
+	swap_on();
+	ph_fill(mem, 34, 0, SIZE, 1);
+	page_out(mem, SIZE);
+	ph_make_gone(SIZE, PH_IN_PLACE);
+	ph_check(ph_set("mode", "unused"));
+	ph_get_counters(&c);
+	ph_cmp(c.v[PH_NR_VOLATILE], ==, 0);
+	ph_verify(mem, 34, 0, SIZE, 1);
+	ph_check(ph_set("mode", "on"));
+	swap_off();
+	ph_verify(mem, 34, 0, SIZE, 1);
+}
+
+/* Zeros need no slot to be read from, and zswap gives its copy away */
+static void zeros(void)
+{
+	struct ph_counters before;
+	char *mem = anon(SIZE);
+
+	swap_on();
+	memset(mem, 1, SIZE);
+	memset(mem, 0, SIZE);
+	page_out(mem, SIZE);
+	will_need(mem, SIZE);
+	ph_get_counters(&before);
+	ph_make_gone(SIZE, PH_IN_PLACE);
+	ph_verify_zero(mem, SIZE);
+	ph_cmp(ph_since(&before, PH_LOST), >=, PAGES * 9 / 10);
+	swap_off();
+}
+
+/* --- bad sectors -------------------------------------------------------- */
+
+static sigjmp_buf bus_env;
+
+static void bus(int sig)
+{
+	siglongjmp(bus_env, 1);
+}
+
+static bool readable(const char *at)
+{
+	if (sigsetjmp(bus_env, 1))
+		return false;
+	(void)*(const volatile char *)at;
+	return true;
+}
+
+/* A loop device whose file becomes shorter than what has been written to it */
+static void bad_sectors(void)
+{
+	size_t good = 0, bad = 0, again = 0, size = 2 * SIZE, off;
+	char loop[64], *mem = anon(SIZE);
+	struct sigaction action = { .sa_handler = bus };
+	int ctl, nr, fd, dev;
+	char path[PH_PATH];
+
+	ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	if (ctl < 0)
+		ph_skip("no loop devices here");
+	nr = ioctl(ctl, LOOP_CTL_GET_FREE);
+	ph_check(nr >= 0);
+	snprintf(loop, sizeof(loop), "/dev/loop%d", nr);
+	ph_name(path, "swap");
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ph_check(fd >= 0);
+	ph_write_gen(fd, 1, 0, size, 1);
+	make_swap(fd, size);
+	dev = open(loop, O_RDWR | O_CLOEXEC);
+	ph_check(dev >= 0);
+	ph_check(!ioctl(dev, LOOP_SET_FD, fd));
+	ph_check(!swapon(loop, 0));
+
+	ph_fill(mem, 40, 0, SIZE, 1);
+	ph_drop_caches();
+	ph_settle();
+	page_out(mem, SIZE);
+	ph_check(!fsync(fd));
+	ph_make_gone(SIZE, PH_IN_PLACE);
+	ph_check(!ftruncate(fd, SIZE / 2));
+
+	ph_check(!sigaction(SIGBUS, &action, NULL));
+	for (off = 0; off < SIZE; off += ph_page) {
+		if (readable(mem + off)) {
+			ph_verify(mem + off, 40, off, ph_page, 1);
+			good++;
+		} else {
+			again += readable(mem + off);
+			bad++;
+		}
+	}
+	ph_value("pages read", good);
+	ph_value("pages not to be read", bad);
+	ph_cmp(good, >, 0);
+	ph_cmp(bad, >, 0);
+	ph_cmp(again, ==, 0);
+	munmap(mem, SIZE);
+	ph_check(!swapoff(loop));
+	ph_check(!ioctl(dev, LOOP_CLR_FD, 0));
+	close(dev);
+	close(fd);
+	close(ctl);
+}
+
+/* --- all at once -------------------------------------------------------- */
+
+#define AREAS		2		/* anonymous, and shmem */
+#define STRIPE		(16 * 4096UL)
+#define STRIPES		64
+#define AREA		(STRIPES * STRIPE)
+#define MAX_THREADS	16
+
+struct area {
+	char *mem;
+	unsigned int id;
+	pthread_rwlock_t stripe[STRIPES];
+	unsigned char gens[AREA / PH_GRANULE];
+};
+
+static struct area areas[AREAS];
+static bool stop;
+static bool compressible;
+static unsigned long operations;
+static pid_t hog_pid;
+
+static __u64 random_of(__u64 *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state * 0x2545f4914f6cdd1dULL >> 11;
+}
+
+static void verify_area(struct area *a, off_t off, size_t len)
+{
+	ph_verify_gens(a->mem + off, a->id, off, len, a->gens);
+}
+
+static void store(struct area *a, off_t off, size_t len, unsigned char gen)
+{
+	/* the rest stays zero, for zswap to be able to compress it */
+	if (compressible && len > PH_GRANULE)
+		len = PH_GRANULE;
+	ph_fill(a->mem + off, a->id, off, len, gen);
+	memset(a->gens + off / PH_GRANULE, gen, len / PH_GRANULE);
+}
+
+/* The child has a copy of its own of the memory and of what is known of it */
+static void fork_one(struct area *a, off_t off, size_t len,
+		     pthread_rwlock_t *lock)
+{
+	pid_t pid = fork();
+	int status;
+
+	ph_check(pid >= 0);
+	if (!pid) {
+		verify_area(a, off, len);
+		store(a, off, ph_page, 251);
+		verify_area(a, off, len);
+		_exit(0);
+	}
+	pthread_rwlock_unlock(lock);
+	ph_check(waitpid(pid, &status, 0) == pid);
+	ph_cmp(status, ==, 0);
+}
+
+static void one(struct area *a, __u64 *random)
+{
+	unsigned int n = random_of(random) % STRIPES;
+	off_t off = n * STRIPE, page = off + random_of(random) % 16 * 4096;
+	unsigned char gen = 1 + random_of(random) % 250;
+	unsigned int what = random_of(random) % 40;
+	pthread_rwlock_t *lock = &a->stripe[n];
+
+	switch (what) {
+	case 0 ... 9:
+		madvise(a->mem + off, STRIPE, MADV_PAGEOUT);
+		return;
+	case 10 ... 13:
+		madvise(a->mem + off, STRIPE, MADV_WILLNEED);
+		return;
+	case 14 ... 23:
+		pthread_rwlock_rdlock(lock);
+		verify_area(a, page, 4096);
+		break;
+	case 24:
+		pthread_rwlock_rdlock(lock);
+		verify_area(a, off, STRIPE);
+		break;
+	case 25:
+		pthread_rwlock_rdlock(lock);
+		if (a == &areas[0]) {
+			fork_one(a, off, STRIPE, lock);
+			return;
+		}
+		break;
+	case 26:
+		pthread_rwlock_wrlock(lock);
+		if (madvise(a->mem + page, 4096,
+			    a == &areas[0] ? MADV_DONTNEED : MADV_REMOVE))
+			ph_fail("madvise");
+		memset(a->gens + page / PH_GRANULE, 0, 4096 / PH_GRANULE);
+		break;
+	case 27:
+		pthread_rwlock_wrlock(lock);
+		if (a == &areas[0] && !compressible) {
+			madvise(a->mem + page, 4096, MADV_FREE);
+			store(a, page, 4096, gen);
+		}
+		break;
+	case 28 ... 33:
+		pthread_rwlock_wrlock(lock);
+		store(a, page, 4096, gen);
+		break;
+	default:
+		pthread_rwlock_wrlock(lock);
+		store(a, page + random_of(random) % (4096 / PH_GRANULE) *
+			 PH_GRANULE, PH_GRANULE, gen);
+	}
+	pthread_rwlock_unlock(lock);
+}
+
+static void *work(void *arg)
+{
+	__u64 random = (unsigned long)arg;
+
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		one(&areas[random_of(&random) % AREAS], &random);
+		__atomic_add_fetch(&operations, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static void stress(void (*beside)(__u64 *random))
+{
+	unsigned long seed = ph_env("PAGE_HINTING_SEED", 1);
+	unsigned int count = ph_cpus + 2, i, j;
+	pthread_t threads[MAX_THREADS];
+	struct ph_counters before;
+	struct ph_file f;
+	__u64 random;
+	pid_t clock;
+	double end;
+
+	if (ph_page != 4096)
+		ph_skip("made for pages of 4096 bytes");
+	if (count > MAX_THREADS)
+		count = MAX_THREADS;
+	swap_on();
+	f = shmem_file(51);
+	ph_check(!ftruncate(f.fd, 0) && !ftruncate(f.fd, AREA));
+	f.size = AREA;
+	areas[0].mem = anon(AREA);
+	areas[1].mem = ph_map(&f, PROT_READ | PROT_WRITE, MAP_SHARED);
+	for (i = 0; i < AREAS; i++) {
+		areas[i].id = 50 + i;
+		for (j = 0; j < STRIPES; j++)
+			pthread_rwlock_init(&areas[i].stripe[j], NULL);
+		for (j = 0; j < AREA / ph_page; j++)
+			store(&areas[i], j * ph_page, ph_page, 1);
+	}
+	ph_get_counters(&before);
+	/* not as fast as it can, as it would find most losses itself */
+	clock = fork();
+	ph_check(clock >= 0);
+	while (!clock) {
+		ph_pass(1);
+		ph_msleep(30);
+	}
+	for (i = 0; i < count; i++)
+		ph_check(!pthread_create(&threads[i], NULL, work,
+					 (void *)(seed * 1000003 + 7 * i + 1)));
+	end = ph_now() + ph_env("PAGE_HINTING_SECONDS", 20);
+	random = seed * 77 + 5;
+	while (ph_now() < end) {
+		ph_msleep(20);
+		beside(&random);
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < count; i++)
+		pthread_join(threads[i], NULL);
+	kill(clock, SIGKILL);
+	waitpid(clock, NULL, 0);
+	/* swapoff needs the memory */
+	if (hog_pid) {
+		ph_check(!waitpid(hog_pid, NULL, WNOHANG));
+		kill(hog_pid, SIGKILL);
+		waitpid(hog_pid, NULL, 0);
+	}
+	for (i = 0; i < AREAS; i++)
+		verify_area(&areas[i], 0, AREA);
+	swap_off();
+	for (i = 0; i < AREAS; i++)
+		verify_area(&areas[i], 0, AREA);
+	ph_value("operations", operations);
+	ph_value("made volatile", ph_since(&before, PH_VOLATILE));
+	ph_value("lost", ph_since(&before, PH_LOST));
+	if (!compressible)
+		ph_cmp(ph_since(&before, PH_LOST), >, 0);
+}
+
+static void nothing(__u64 *random)
+{
+}
+
+static void random_operations(void)
+{
+	stress(nothing);
+}
+
+/* Everything comes back while others want it, and goes out again */
+static void off_and_on(__u64 *random)
+{
+	ph_msleep(random_of(random) % 300);
+	if (random_of(random) & 1) {
+		swap_off();
+		ph_check(!swapon(swap_path, 0));
+	} else {
+		ph_write_file("/proc/sys/vm/compact_memory", "1");
+	}
+}
+
+static void with_swapoff(void)
+{
+	stress(off_and_on);
+}
+
+/* More memory is wanted than there is, so reclaim swaps as well */
+static void with_memory_pressure(void)
+{
+	size_t len = ph_meminfo("MemFree") + ph_meminfo("Cached"), off;
+	char *mem;
+
+	len = (len + SWAP_SIZE / 4) & ~(ph_page - 1);
+	hog_pid = fork();
+	ph_check(hog_pid >= 0);
+	if (!hog_pid) {
+		mem = anon(len);
+		for (;;) {
+			for (off = 0; off < len; off += ph_page)
+				ph_fill(mem + off, 60, off, PH_GRANULE, 1);
+			for (off = 0; off < len; off += ph_page)
+				ph_verify(mem + off, 60, off, PH_GRANULE, 1);
+		}
+	}
+	stress(nothing);
+}
+
+#define ZSWAP	"/sys/module/zswap/parameters/enabled"
+
+static void with_zswap(void)
+{
+	unsigned long out = vm_event("zswpout");
+
+	if (!ph_write_file(ZSWAP, "Y"))
+		ph_skip("no zswap here");
+	compressible = true;
+	stress(nothing);
+	ph_check(ph_write_file(ZSWAP, "N"));
+	ph_value("pages that zswap took", vm_event("zswpout") - out);
+	ph_cmp(vm_event("zswpout"), >, out);
+}
+
+static const struct ph_test tests[] = {
+	PH_TEST(swapped_out),
+	PH_TEST(swapped_out_and_cleaned),
+	PH_TEST(kept),
+	PH_TEST(left_by_readahead),
+	PH_TEST(left_by_willneed),
+	PH_TEST(stores),
+	PH_TEST(forked),
+	PH_TEST(slots_are_freed),
+	PH_TEST(shmem_read),
+	PH_TEST(shmem_write),
+	PH_TEST(shmem_truncation),
+	PH_TEST(mincore_looks_only),
+	PH_TEST(swapoff_reads_back),
+	PH_TEST(compaction),
+	PH_TEST(switched_off),
+	PH_TEST(zeros),
+	PH_TEST(bad_sectors),
+	PH_TEST(random_operations),
+	PH_TEST(with_swapoff),
+	PH_TEST(with_zswap),
+	PH_TEST(with_memory_pressure),
+};
+
+int main(int argc, char **argv)
+{
+	return ph_main(argc, argv, tests, ARRAY_SIZE(tests));
+}
