@@ -76,7 +76,6 @@ def contents(boot, guest):
 def cma(boot, guest):
     """alloc_contig_range() and back."""
     area = "/sys/kernel/debug/cma/reserved"
-    guest.sh("mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug")
     if guest.sh(f"[ -d {area} ]", check=False)[0]:
         boot.tap.point(True, f"{boot.name}: CMA", skip="the kernel has no DMA_CMA")
         return
