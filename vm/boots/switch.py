@@ -4,7 +4,7 @@
 from boot import Program
 from vm import flatten
 
-TIMES, FULL = 100, 1000
+TIMES, FULL = 50, 1000
 
 
 def switch(boot, guest):
