@@ -109,6 +109,7 @@ class Boot:
                  disks=(("test", 1024, "ext4"),), full=False, **options):
         self.tap, self.parts, self.out, self.work, self.name = tap, parts, out, work, name
         self.kernel, self.qemu, self.full, self.options = kernel, qemu, full, options
+        self.cpus = options.get("cpus")
         self.disks = [(disk, size, fs, os.path.join(work, f"{name}-{disk}.img")) for disk, size, fs in disks]
 
     def _boot_files(self):
