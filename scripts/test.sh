@@ -52,7 +52,7 @@ stage model      600 "$TOP/model/check.sh"
 stage build     3000 "$s/build-all.sh"
 stage patches   1800 "$s/check-builds.sh"
 stage qemu       600 "$s/test-qemu.sh"
-stage guests    1800 "$TOP/vm/test" --out "$logs/guests"
+stage guests    2700 "$TOP/vm/test" --out "$logs/guests"
 stage run        900 "$TOP/vm/run" --out "$logs/run"
 
 printf '\n'

@@ -7,8 +7,8 @@ from vm import flatten
 ENOUGH = 100000                 # pages to be discarded at once on 4 vCPUs
 SMALL = 192                     # MB of memory; with less of it the clock has less to visit
 
-BOTH = ("page_hinting_test", "page_hinting_stress")
-STRESS = ("page_hinting_stress",)
+BOTH = {"page_hinting_test": "", "page_hinting_stress": ""}
+STRESS = {"page_hinting_stress": "random_operations with_memory_pressure"}
 # Host, LRU and programs. The default covers every host with each number of vCPUs; --full covers all
 # combinations.
 COMBINATIONS = {4: [("instant", "y", BOTH), ("random", "n", BOTH), ("sweep", "n", STRESS), ("window", "y", STRESS)],
@@ -24,9 +24,9 @@ def suite(boot, guest):
         set_lru(guest, lru)
         guest.set(mode=mode, seed=boot.cpus * 1000 + i, **HOSTS[mode])
         before = flatten(guest.stats())["discards_volatile"]
-        for name in programs:
+        for name, tests in programs.items():
             program = Program(boot.tap, f"{boot.name} {mode} lru_gen={lru}")
-            program.run(guest, name, env=f"PAGE_HINTING_SEED={i + 1}")
+            program.run(guest, name, env=f"PAGE_HINTING_SEED={i + 1}", args=tests)
         if mode == "instant" and boot.cpus == 4:
             # Larger files bring the number up to what is asked for.
             while flatten(guest.stats())["discards_volatile"] - before < ENOUGH and not program.failed:
