@@ -7,7 +7,9 @@ from vm import flatten
 ENOUGH = 100000                 # pages to be discarded at once on 4 vCPUs
 SMALL = 192                     # MB of memory; with less of it the clock has less to visit
 
-BOTH = {"page_hinting_test": "", "page_hinting_stress": ""}
+# all of them, but for with_switching, which has a boot of its own
+MOST = "same_pages_at_once switched_off_in_use random_operations with_period with_compaction with_memory_pressure"
+BOTH = {"page_hinting_test": "", "page_hinting_stress": MOST}
 STRESS = {"page_hinting_stress": "random_operations with_memory_pressure"}
 # Host, LRU and programs. The default covers every host with each number of vCPUs; --full covers all
 # combinations.
@@ -26,7 +28,7 @@ def suite(boot, guest):
         before = flatten(guest.stats())["discards_volatile"]
         for name, tests in programs.items():
             program = Program(boot.tap, f"{boot.name} {mode} lru_gen={lru}")
-            program.run(guest, name, env=f"PAGE_HINTING_SEED={i + 1}", args=tests)
+            program.run(guest, name, env=f"PAGE_HINTING_SEED={i + 1}", args="" if boot.full else tests)
         if mode == "instant" and boot.cpus == 4:
             # Larger files bring the number up to what is asked for.
             while flatten(guest.stats())["discards_volatile"] - before < ENOUGH and not program.failed:
