@@ -31,6 +31,31 @@ static inline bool folio_hint_lost(const struct folio *folio)
 	       HINT_LOST;
 }
 
+/**
+ * page_hint_ready - is a folio stable, uptodate, and not marked for readahead?
+ * @folio: the folio, with a reference
+ *
+ * Reads of the page cache look at the other two flags of each folio anyway.
+ * This looks at all of them in one go, so that readers do not pay for hinting.
+ * It has to be one look: PG_uptodate seen before PG_hinted was found clear may
+ * have gone with it.
+ *
+ * Context: Any.
+ * Return: true if a reader may use the folio and go on to the next one. If not,
+ * it has to be made stable before anything else is done with it.
+ */
+static inline bool page_hint_ready(const struct folio *folio)
+{
+	const unsigned long mask = BIT(PG_uptodate) | BIT(PG_readahead) |
+				   BIT(PG_hinted);
+
+	if (unlikely((READ_ONCE(folio->flags) & mask) != BIT(PG_uptodate)))
+		return false;
+	/* Pairs with smp_wmb() in folio_mark_uptodate() */
+	smp_rmb();
+	return true;
+}
+
 extern const struct page_hinting_ops *page_hinting_host;
 extern unsigned int page_hinting_max_order;
 extern unsigned int page_hinting_block_devices;
@@ -286,6 +311,11 @@ static inline struct folio *page_hint_peek(struct address_space *mapping,
 	return folio;
 }
 #else
+static inline bool page_hint_ready(const struct folio *folio)
+{
+	return false;
+}
+
 static inline bool page_hinting_unused(void)
 {
 	return false;

@@ -63,6 +63,8 @@
 /* One round is made in this many steps, as far as HINT_STEP_MAX allows. */
 #define HINT_STEPS		32
 #define HINT_STEP_MAX		HZ
+/* And in that many while there is nothing to do: a wake-up may cost a tick. */
+#define HINT_STEPS_LAZY		4
 
 #define HINT_PERIOD_MIN_MS	10
 #define HINT_PERIOD_MAX_MS	(24 * 60 * 60 * 1000)
@@ -371,10 +373,13 @@ static void hint_clock_start(void)
 
 	if (hint_mode != PAGE_HINTING_ON || !hint_period_ms)
 		return;
-	delay = clamp(msecs_to_jiffies(hint_period_ms) / HINT_STEPS,
-		      1UL, HINT_STEP_MAX);
-	mod_delayed_work(system_unbound_wq, hint_clock.lazy ?
-			 &hint_clock_lazy_work : &hint_clock_work, delay);
+	delay = msecs_to_jiffies(hint_period_ms);
+	if (hint_clock.lazy)
+		mod_delayed_work(system_unbound_wq, &hint_clock_lazy_work,
+				 max(delay / HINT_STEPS_LAZY, 1UL));
+	else
+		mod_delayed_work(system_unbound_wq, &hint_clock_work,
+				 clamp(delay / HINT_STEPS, 1UL, HINT_STEP_MAX));
 }
 
 static void hint_clock_step(struct work_struct *work)

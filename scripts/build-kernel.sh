@@ -70,6 +70,8 @@ build() {
 # build_kept DIR: build in a work directory that stays, for the next revision, and keep the results
 build_kept() {
 	out=$CACHE/work/kernel-$config
+	# more of a configuration than the name says would have all of it built again each time
+	if ((${#add[@]})); then out+=-$(cat "${add[@]}" | hash_stdin); fi
 	if ((base)); then
 		out=$1/build
 	else

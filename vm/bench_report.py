@@ -81,21 +81,27 @@ class Report:
         self.say()
 
     def goals_loops(self):
-        self.say("Goals")
-        for boot, limit in (("not built in", 0), ("off", 0.2), ("on", 1), ("on, host takes", 1)):
+        # "not built in" is the object code of "base", so what they differ by is chance
+        noise = {l: abs(self.delta("not built in", l)) for l in self.loops}
+        self.say("By how much two runs of the same code differ (base, not built in): "
+                 + (", ".join(f"{l} {n:.2f} %" for l, n in noise.items() if n >= 0.005) or "nowhere"))
+        self.say("Goals (a difference between runs of the same code counts for nothing)")
+        for boot, limit in (("off", 0.2), ("on", 1), ("on, host takes", 1)):
             if boot in self.boots:
-                worst = max(self.loops, key=lambda l: self.delta(boot, l))
-                self.goal(self.delta(boot, worst) <= limit + 0.005,
+                worst = max(self.loops, key=lambda l: self.delta(boot, l) - noise[l])
+                self.goal(self.delta(boot, worst) <= limit + noise[worst] + 0.005,
                           f"{boot}: at most {limit} % more on every loop; most: {worst} {self.delta(boot, worst):+.2f} %")
         more = {l: self.data["loops", "off", l]["smallest"] - self.data["loops", "base, no ESSA", l]["smallest"]
                 for l in ("read_same_4k", "read_walk_4k")}
         self.goal(max(more.values()) <= 1.005, "off: at most one instruction for a folio looked up; "
                   + ", ".join(f"{l} {n:+.2f}" for l, n in more.items()))
-        for loop in ("read_same_4k", "read_walk_4k", "fault_file_around", "fork_exit"):
+        for loop in ("read_same_4k", "read_same_64k", "read_walk_4k", "fault_file_around", "fault_file_alone", "fork_exit"):
             row = self.data["loops", "on", loop]
-            base = self.data["loops", "base", loop]
-            volatile = (row["essa3"] + max(0, row["essa1"] + row["essa7"] - base["essa1"] - base["essa7"])) / row["units"]
-            self.goal(volatile < 0.01, f"on: no ESSA in {loop} that base has not; {volatile:.4f}")
+            volatile = (row["essa3"] + row["essa4"]) / row["units"]
+            essa, usual = (essa_per_unit(self.data["loops", b, loop]) for b in ("on", "base"))
+            # those about free pages vary with what the lists of the CPU hold
+            self.goal(volatile < 0.001 and essa <= 1.02 * usual + 0.02,
+                      f"on: no volatile page from {loop}, and no more ESSAs than base; {volatile:.4f}, {essa:.4f} ({usual:.4f})")
         n = essa_per_unit(self.data["loops", "on", "anon_64k"])
         self.goal(n <= 0.1, f"on: at most 0.1 ESSA a page in anon_64k; {n:.4f} "
                   f"(base: {essa_per_unit(self.data['loops', 'base', 'anon_64k']):.2f})")
@@ -150,8 +156,10 @@ class Report:
         self.say("An idle guest, per minute: context switches, interrupts")
         for boot in ("base", "off", "on"):
             self.say(f"  {boot:8}{self.value(boot, 'ctxt_per_minute', 'idle'):10.1f}{self.value(boot, 'intr_per_minute', 'idle'):10.1f}")
-        more = self.value("on", "ctxt_per_minute", "idle") - self.value("off", "ctxt_per_minute", "idle")
-        self.goal(more < 1, f"no wake-up of an idle guest once a pass has found nothing to do: {more:+.1f} switches a minute")
+        self.say("(A lazy clock runs when something else has woken the guest, so it adds switches, but no interrupts.)")
+        usual = max(self.value(b, "intr_per_minute", "idle") for b in ("base", "off"))
+        more = self.value("on", "intr_per_minute", "idle") - usual
+        self.goal(more < 1, f"no wake-up of an idle guest once a pass has found nothing to do: {more:+.1f} interrupts a minute")
         self.say()
 
     def table_locks(self):

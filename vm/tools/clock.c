@@ -13,44 +13,20 @@
  * over the same guest without them. Output: lines of "WHAT VALUE".
  */
 #define _GNU_SOURCE
-#include <err.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-#define KB 1024UL
-#define MB (1024 * KB)
-#define PAGE 4096UL
+#include "util.h"
+
 #define SYSFS "/sys/kernel/mm/page_hinting/"
 
 static const char *dir;
 static char path[4096];
 static char *buf;
-
-static void must(bool ok, const char *what)
-{
-	if (!ok)
-		err(1, "%s", what);
-}
-
-/* Nanoseconds; signed, as differences may be negative */
-static int64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ULL + t.tv_nsec;
-}
 
 static void set(const char *file, const char *value)
 {

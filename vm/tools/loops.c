@@ -15,35 +15,26 @@
  */
 #define _GNU_SOURCE
 #include <dirent.h>
-#include <err.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "util.h"
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
 #endif
 
-#define KB 1024UL
-#define MB (1024 * KB)
-#define PAGE 4096UL
-#define CHANNEL "/dev/host"
 #define AROUND "/sys/kernel/debug/fault_around_bytes"
 #define FILE_SIZE (8 * MB)
 #define TREE_DIRS 8
 #define TREE_FILES 32
 #define MAX_BATCHES 200
+#define SETTLE 60			/* seconds */
 
 struct loop {
 	const char *name;
@@ -62,12 +53,6 @@ static int fd = -1, null_fd = -1;
 static char *map;
 static size_t map_len;
 static const char *self;
-
-static void must(bool ok, const char *what)
-{
-	if (!ok)
-		err(1, "%s", what);
-}
 
 /* --- a cached file ---------------------------------------------------------------------------- */
 
@@ -383,44 +368,23 @@ static const struct loop loops[] = {
 	{ "anon_64k", 100, 20, 64 * KB / PAGE, anon_64k_setup, anon, anon_teardown },
 	{ "anon_1m", 40, 2, MB / PAGE, anon_1m_setup, anon, anon_teardown },
 	{ "anon_32m", 10, 1, 32 * MB / PAGE, anon_32m_setup, anon, anon_teardown },
-	{ "fork_exit", 40, 5, 1, NULL, fork_exit, NULL },
-	{ "fork_exec_exit", 40, 2, 1, NULL, fork_exec_exit, NULL },
-	{ "create_write_delete", 40, 10, 1, NULL, create_write_delete, NULL },
+	{ "fork_exit", 100, 5, 1, NULL, fork_exit, NULL },
+	{ "fork_exec_exit", 100, 2, 1, NULL, fork_exec_exit, NULL },
+	{ "create_write_delete", 100, 10, 1, NULL, create_write_delete, NULL },
 	{ "stat_open", 40, 10, TREE_FILES, tree_setup, stat_open, tree_teardown },
 	{ "search_tree", 40, 1, TREE_DIRS * TREE_FILES, tree_setup, search_tree, tree_teardown },
-	{ "swap_out_in", 10, 1, MB / PAGE, anon_1m_setup, swap, anon_teardown },
+	{ "swap_out_in", 100, 1, MB / PAGE, anon_1m_setup, swap, anon_teardown },
 };
 
 /* --- measuring -------------------------------------------------------------------------------- */
 
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ULL + t.tv_nsec;
-}
-
 /* How often ESSA was used, by order code; false if there is nobody to ask */
 static bool essa(unsigned long n[8])
 {
-	char text[4096] = " ";
-	size_t len = 1;
-	ssize_t got;
-	int f;
+	char text[4096];
 
-	while ((f = open(CHANNEL, O_RDWR | O_CLOEXEC)) < 0 && errno == EBUSY)
-		usleep(1000);
-	if (f < 0)
+	if (!host_ask("stats\n", text, sizeof(text)))
 		return false;
-	must(write(f, "stats\n", 6) == 6, CHANNEL);
-	do {
-		got = read(f, text + len, sizeof(text) - 1 - len);
-		must(got > 0, CHANNEL);
-		len += got;
-	} while (text[len - 1] != '\n');
-	close(f);
-	text[len] = 0;
 	for (int i = 0; i < 8; i++) {
 		char key[] = { ' ', 'n', '0' + i, '=', 0 };
 		char *at = strstr(text, key);
@@ -447,6 +411,8 @@ static void measure(const struct loop *l)
 
 	if (l->setup)
 		l->setup();
+	/* what has been freed leaves the lists of the CPU, a bit each second */
+	sleep(SETTLE);
 	for (unsigned int i = 0; i < 3 * l->rounds; i++)
 		l->run();
 	essa(before);

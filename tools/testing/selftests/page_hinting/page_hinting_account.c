@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,33 +32,6 @@ static void need_all_taken(void)
 {
 	if (!ph_host_takes_all() && !ph_host_has_ctl())
 		ph_skip("needs a host that discards everything");
-}
-
-/* The host shall take what it is told to take, and when */
-static void need_idle_host(void)
-{
-	if (ph_host_is("idle"))
-		return;
-	if (!ph_host_has_ctl())
-		ph_skip("needs a host that does not discard");
-	ph_check(ph_host_mode("idle"));
-}
-
-static void wait_ok(pid_t pid)
-{
-	int status;
-
-	ph_check(waitpid(pid, &status, 0) == pid);
-	if (!WIFEXITED(status) || WEXITSTATUS(status))
-		ph_fail("child ended with status 0x%x", status);
-}
-
-static pid_t fork_ok(void)
-{
-	pid_t pid = fork();
-
-	ph_check(pid >= 0);
-	return pid;
 }
 
 static char group_root[PH_PATH];
@@ -202,14 +174,6 @@ static void refault_of_hot(void)
 	ph_remove(&g);
 }
 
-static unsigned long major_faults(void)
-{
-	struct rusage usage;
-
-	ph_check(!getrusage(RUSAGE_SELF, &usage));
-	return usage.ru_majflt;
-}
-
 /* One major fault for each page, neither none nor two */
 static void major_fault_each(void)
 {
@@ -223,9 +187,9 @@ static void major_fault_each(void)
 	for (where = 0; where < PH_WHERES; where++) {
 		ph_make_gone(SIZE, where);
 		before = ph_vmstat("pgmajfault");
-		own = major_faults();
+		own = ph_major_faults();
 		ph_verify(map, f.id, 0, SIZE, 1);
-		own = major_faults() - own;
+		own = ph_major_faults() - own;
 		n = ph_vmstat("pgmajfault") - before;
 		ph_value("pgmajfault", n);
 		ph_value("major faults of this task", own);
@@ -262,7 +226,7 @@ static void major_fault_in_place(void)
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ph_check(where != MAP_FAILED);
 	ph_check(!madvise(map, size, MADV_RANDOM));
-	pid = fork_ok();
+	pid = ph_fork();
 	for (now = 0; !pid;) {
 		while (__atomic_load_n(&where[0], __ATOMIC_RELAXED) == now)
 			;
@@ -367,14 +331,14 @@ static unsigned long group_stat(const char *group, const char *file,
 
 static void read_in_group(const char *group, const struct ph_file *f)
 {
-	pid_t pid = fork_ok();
+	pid_t pid = ph_fork();
 
 	if (!pid) {
 		group_set(group, "cgroup.procs", getpid());
 		ph_verify_read(f->fd, f->id, 0, f->size, 1);
 		_exit(0);
 	}
-	wait_ok(pid);
+	ph_wait(pid);
 }
 
 /* What of the file becomes volatile if nobody uses it? */
@@ -395,7 +359,7 @@ static void keeps(const char *low)
 	struct ph_file f = ph_create("f", 10, SIZE, 1);
 	unsigned long n;
 
-	need_idle_host();
+	ph_need_idle_host();
 	need_cgroup2();
 	new_group("ph-a");
 	ph_check(ph_write_file(group_path("ph-a", "cgroup.subtree_control"),
@@ -540,7 +504,7 @@ static void tight_limit(void)
 	group_set("ph-a", "memory.max", limit);
 	ph_drop_caches();
 	ph_get_counters(&c);
-	pid = fork_ok();
+	pid = ph_fork();
 	if (!pid) {
 		group_set("ph-a", "cgroup.procs", getpid());
 		map = ph_map(&f, PROT_READ, MAP_SHARED);
@@ -560,7 +524,7 @@ static void tight_limit(void)
 		}
 		_exit(0);
 	}
-	wait_ok(pid);
+	ph_wait(pid);
 	taken = ph_since(&c, PH_LOST) + ph_since(&c, PH_EVICTED);
 	ph_value("pages lost or evicted", taken);
 	ph_value("limit reached",
@@ -598,7 +562,7 @@ static void kpageflags(void)
 	unsigned long pfn[128], n = 0, i;
 	bool set;
 
-	need_idle_host();
+	ph_need_idle_host();
 	ph_touch(map, f.size);
 	for (i = 0; i < 128; i++) {
 		pfn[i] = ph_pfn(map + i * ph_page);
@@ -640,7 +604,7 @@ static void node_gauge(void)
 
 	if (access("/sys/devices/system/node/node0/vmstat", R_OK))
 		ph_skip("no nodes in sysfs");
-	need_idle_host();
+	ph_need_idle_host();
 	ph_cmp(ph_idle(SIZE), >=, MOST(PAGES));
 	ph_fold_stats();
 	all = ph_vmstat("nr_volatile");

@@ -110,16 +110,8 @@ static const struct {
 /* Pages given out by the allocator so far, whether they come from a CPU's list or not */
 static unsigned long pages_allocated(void)
 {
-	unsigned long n, sum = 0;
-	FILE *f = fopen("/proc/vmstat", "re");
-	char name[64];
-
-	ph_check(f);
-	while (fscanf(f, "%63s %lu", name, &n) == 2)
-		if (!strncmp(name, "pgalloc_", 8))
-			sum += n;
-	fclose(f);
-	return sum;
+	return ph_vmstat("pgalloc_dma") + ph_vmstat("pgalloc_normal") +
+	       ph_vmstat("pgalloc_movable");
 }
 
 static int loop_main(char **argv)
@@ -254,22 +246,6 @@ static void cost_large(void)
 
 /* --- what the host sees -------------------------------------------------- */
 
-static unsigned long vmstat_of(const char *key)
-{
-	unsigned long n;
-	FILE *f = fopen("/proc/vmstat", "re");
-	char name[64];
-
-	ph_check(f);
-	while (fscanf(f, "%63s %lu", name, &n) == 2) {
-		if (!strcmp(name, key)) {
-			fclose(f);
-			return n;
-		}
-	}
-	ph_fail("no %s in /proc/vmstat", key);
-}
-
 /*
  * What is free is unused, and nothing else is. Pages which a CPU keeps for
  * itself are no longer counted as free.
@@ -282,7 +258,7 @@ static void check_unused(const char *when)
 	for (i = 0; i < 10; i++) {
 		/* fold what the CPUs have counted */
 		ph_write_file("/proc/sys/vm/stat_refresh", "1");
-		free = vmstat_of("nr_free_pages");
+		free = ph_vmstat("nr_free_pages");
 		ph_check(ph_host_stat("unused", &unused));
 		far = free > unused ? free - unused : unused - free;
 		if (far <= 64)
@@ -403,7 +379,7 @@ static void content_compaction(void)
 	if (access("/proc/sys/vm/compact_memory", W_OK))
 		ph_skip("no compaction");
 	map = anon_map(size);
-	before = vmstat_of("pgmigrate_success");
+	before = ph_vmstat("pgmigrate_success");
 	for (round = 1; round <= 3; round++) {
 		fill(map, size, round);
 		/* leave holes */
@@ -416,8 +392,8 @@ static void content_compaction(void)
 			ph_verify(map + off + ph_page, 1, off + ph_page,
 				  3 * ph_page, round);
 	}
-	ph_value("pages migrated", vmstat_of("pgmigrate_success") - before);
-	ph_cmp(vmstat_of("pgmigrate_success"), >, before);
+	ph_value("pages migrated", ph_vmstat("pgmigrate_success") - before);
+	ph_cmp(ph_vmstat("pgmigrate_success"), >, before);
 	munmap(map, size);
 }
 

@@ -430,51 +430,6 @@ static void compressed_lzo(void)
 
 /* --- reads of a file that is gone, without readahead --------------------- */
 
-struct disk_stat {
-	unsigned long reads;
-	unsigned long sectors;
-	unsigned long asked;	/* kB, of all disks, with those that fail */
-};
-
-static unsigned long kb_asked(void)
-{
-	unsigned long value = 0;
-	char line[128];
-	FILE *file;
-
-	file = fopen("/proc/vmstat", "re");
-	if (!file)
-		ph_fail("no /proc/vmstat");
-	while (fgets(line, sizeof(line), file))
-		sscanf(line, "pgpgin %lu", &value);
-	fclose(file);
-	return value;
-}
-
-static void disk_stat(struct disk_stat *ds)
-{
-	char path[PH_PATH], text[256];
-	struct stat st;
-
-	ph_check(!stat(ph_dir, &st));
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/stat",
-		 major(st.st_dev), minor(st.st_dev));
-	ph_read_file(path, text, sizeof(text));
-	if (sscanf(text, "%lu %*u %lu", &ds->reads, &ds->sectors) != 2)
-		ph_skip("no statistics of the block device");
-	ds->asked = kb_asked();
-}
-
-static void disk_since(struct disk_stat *ds)
-{
-	struct disk_stat now;
-
-	disk_stat(&now);
-	ds->reads = now.reads - ds->reads;
-	ds->sectors = now.sectors - ds->sectors;
-	ds->asked = now.asked - ds->asked;
-}
-
 /* Readahead knows nothing of what has been read before */
 static void forget_reads(struct ph_file *f, bool advise_random)
 {
@@ -517,7 +472,7 @@ static void read_random(const struct ph_file *f, bool mapped, bool advised)
 static void random_reads(bool mapped, bool advised)
 {
 	struct ph_file f = ph_create("f", 8, 16 * MB, 1);
-	struct disk_stat cold, now;
+	struct ph_disk_stat cold, now;
 	int where;
 
 	need_control();
@@ -527,18 +482,18 @@ static void random_reads(bool mapped, bool advised)
 	ph_pread(f.fd, &where, sizeof(where), 0);
 	ph_check(!posix_fadvise(f.fd, 0, 0, POSIX_FADV_DONTNEED));
 	forget_reads(&f, advised);
-	disk_stat(&cold);
+	ph_disk_stat(&cold);
 	read_random(&f, mapped, advised);
-	disk_since(&cold);
+	ph_disk_since(&cold);
 	ph_say("cold: %lu requests, %lu sectors", cold.reads, cold.sectors);
 	for (where = 0; where < PH_WHERES; where++) {
 		forget_reads(&f, false);
 		read_all(&f, MB);
 		ph_make_gone(f.size, where);
 		forget_reads(&f, advised);
-		disk_stat(&now);
+		ph_disk_stat(&now);
 		read_random(&f, mapped, advised);
-		disk_since(&now);
+		ph_disk_since(&now);
 		ph_say("%s: %lu requests, %lu sectors",
 		       where == PH_CLEANED ? "cleaned up" : "discarded",
 		       now.reads, now.sectors);
@@ -752,14 +707,14 @@ static bool large_folios(const struct ph_file *f)
  * it once more. What that costs is compared with a cold cache.
  */
 static void meet_bad_page(const struct ph_file *f, off_t bad, const char *map,
-			  struct disk_stat *ds)
+			  struct ph_disk_stat *ds)
 {
 	/* a bad page takes along others in its folio, in a cold cache, too */
 	bool shared = large_folios(f);
 	off_t off;
 
 	count_bus_errors();
-	disk_stat(ds);
+	ph_disk_stat(ds);
 	for (off = bad - 16 * ph_page; off < bad; off += ph_page)
 		if (!read_page(f, off, map) && !shared)
 			ph_fail("page at 0x%llx has an error, and not 0x%llx",
@@ -769,13 +724,13 @@ static void meet_bad_page(const struct ph_file *f, off_t bad, const char *map,
 	ph_check(!read_page(f, bad, map));
 	ph_check(!read_page(f, bad, map));
 	ph_cmp(count_bus_errors(), ==, map ? 2 : 0);
-	disk_since(ds);
+	ph_disk_since(ds);
 }
 
 static void bad_sector(bool mapped)
 {
 	struct sigaction action = { .sa_handler = on_bus_error };
-	struct disk_stat cold, now;
+	struct ph_disk_stat cold, now;
 	struct ph_counters before;
 	struct ph_file f;
 	off_t bad, where;
@@ -817,12 +772,12 @@ static void bad_sector(bool mapped)
 			map = ph_map(&f, PROT_READ, MAP_SHARED);
 		ph_get_counters(&before);
 		if (before_it) {
-			disk_stat(&now);
+			ph_disk_stat(&now);
 			count_bus_errors();
 			ph_check(!read_page(&f, bad, map));
 			ph_check(!read_page(&f, bad, map));
 			ph_cmp(count_bus_errors(), ==, map ? 2 : 0);
-			disk_since(&now);
+			ph_disk_since(&now);
 		} else {
 			meet_bad_page(&f, bad, map, &now);
 		}
@@ -874,7 +829,7 @@ static void disk_gone(void)
 {
 	struct sigaction action = { .sa_handler = on_bus_error };
 	unsigned long attempts;
-	struct disk_stat now;
+	struct ph_disk_stat now;
 	struct ph_file f;
 	off_t off;
 	char *map;
@@ -887,12 +842,12 @@ static void disk_gone(void)
 	gone(&f);
 	map = ph_map(&f, PROT_READ, MAP_SHARED);
 	disk_fails(0, disk.sectors);
-	disk_stat(&now);
+	ph_disk_stat(&now);
 	for (off = 0; off < (off_t)f.size; off += 16 * ph_page) {
 		ph_check(!read_page(&f, off, NULL));
 		ph_check(!read_page(&f, off + ph_page, map));
 	}
-	disk_since(&now);
+	ph_disk_since(&now);
 	attempts = f.size / ph_page / 8;
 	ph_say("%lu attempts, %lu kB asked for", attempts, now.asked);
 	/* each asks for readahead, and once more for its page */

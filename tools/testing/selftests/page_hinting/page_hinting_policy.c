@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -87,11 +86,12 @@ static void essa_start(struct essa *e)
 }
 
 /*
- * None made a page volatile, and the others are noise: what is allocated and
- * freed by whoever starts a pass, however many pages have been used. (Order
- * code 0 only looks: the clock visits what is volatile already.)
+ * None made a page volatile, and none of the others has to do with the @uses
+ * of pages: they are noise, what is allocated and freed meanwhile by whoever
+ * else runs. (Order code 0 only looks: the clock visits what is volatile
+ * already.)
  */
-static void essa_none(const struct essa *e, unsigned long passes)
+static void essa_none(const struct essa *e, unsigned long uses)
 {
 	unsigned long now[8], sum = 0;
 	int i;
@@ -103,17 +103,7 @@ static void essa_none(const struct essa *e, unsigned long passes)
 	ph_value("ESSA, set volatile", now[3] - e->n[3] + now[4] - e->n[4]);
 	ph_value("ESSA, all but get", sum);
 	ph_cmp(now[3] - e->n[3] + now[4] - e->n[4], ==, 0);
-	ph_cmp(sum, <=, 128 + passes * 32);
-}
-
-/* The host shall keep everything, or the test makes no sense */
-static void need_idle_host(void)
-{
-	if (ph_host_is("idle"))
-		return;
-	if (!ph_host_has_ctl())
-		ph_skip("needs a host that does not discard");
-	ph_check(ph_host_mode("idle"));
+	ph_cmp(sum, <=, 128 + uses / 8);
 }
 
 /* --- what becomes volatile ---------------------------------------------- */
@@ -192,6 +182,7 @@ static void stays_mapped(void)
 /* --- what never becomes volatile ---------------------------------------- */
 
 #define PERIODS	8
+#define USES	1000
 
 static void read_in_each_period(void)
 {
@@ -223,7 +214,7 @@ static void read_in_each_period(void)
 		ph_value("pages used", pages * PERIODS);
 		ph_value("armed", ph_since(&before, PH_ARMED));
 		ph_value("made volatile", ph_since(&before, PH_VOLATILE));
-		essa_none(&essa, PERIODS);
+		essa_none(&essa, pages * PERIODS);
 		ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
 		ph_cmp(ph_since(&before, PH_STABLE), ==, 0);
 	}
@@ -243,7 +234,7 @@ static void one_page_read_over_and_over(void)
 	ph_get_counters(&before);
 	essa_start(&essa);
 	for (i = 0; i < 32; i++) {
-		for (j = 0; j < 100; j++) {
+		for (j = 0; j < USES; j++) {
 			ph_pread(f.fd, buf, ph_page, 0);
 			ph_verify(buf, f.id, 0, ph_page, 1);
 		}
@@ -252,26 +243,10 @@ static void one_page_read_over_and_over(void)
 	ph_value("periods", i);
 	ph_value("armed", ph_since(&before, PH_ARMED));
 	ph_value("made volatile", ph_since(&before, PH_VOLATILE));
-	essa_none(&essa, i);
+	essa_none(&essa, i * USES);
 	ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
 	ph_cmp(ph_since(&before, PH_STABLE), ==, 0);
 	ph_remove(&f);
-}
-
-static unsigned long minor_faults(void)
-{
-	struct rusage usage;
-
-	ph_check(!getrusage(RUSAGE_SELF, &usage));
-	return usage.ru_minflt;
-}
-
-static unsigned long major_faults(void)
-{
-	struct rusage usage;
-
-	ph_check(!getrusage(RUSAGE_SELF, &usage));
-	return usage.ru_majflt;
 }
 
 static void used_through_a_mapping(void)
@@ -291,19 +266,19 @@ static void used_through_a_mapping(void)
 		ph_drain();
 		ph_get_counters(&before);
 		essa_start(&essa);
-		faults = minor_faults();
+		faults = ph_minor_faults();
 		visits = PERIODS * every[how];
 		for (i = 0; i < visits; i++) {
 			ph_touch(map, f.size);
 			ph_pass(1);
 		}
-		faults = minor_faults() - faults;
+		faults = ph_minor_faults() - faults;
 		ph_say("mapped_every %u: made volatile %lu", every[how],
 		       ph_since(&before, PH_VOLATILE));
 		ph_say("mapped_every %u: faults per page and visit %lu.%02lu",
 		       every[how], faults / pages / visits,
 		       faults * 100 / pages / visits % 100);
-		essa_none(&essa, visits);
+		essa_none(&essa, pages * visits);
 		ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
 		ph_cmp(ph_since(&before, PH_STABLE), ==, 0);
 	}
@@ -400,7 +375,7 @@ static void idle_passes(void)
 	ph_pass(8);
 	ph_value("made volatile", ph_since(&before, PH_VOLATILE));
 	ph_value("made stable", ph_since(&before, PH_STABLE));
-	essa_none(&essa, 8);
+	essa_none(&essa, f.size / ph_page * 8);
 	ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
 	ph_cmp(ph_since(&before, PH_STABLE), ==, 0);
 	ph_remove(&f);
@@ -408,37 +383,10 @@ static void idle_passes(void)
 
 /* --- what a discarded page costs ---------------------------------------- */
 
-struct disk_stat {
-	unsigned long reads;
-	unsigned long sectors;
-};
-
-static void disk_stat(struct disk_stat *ds)
-{
-	char path[PH_PATH], text[256];
-	struct stat st;
-
-	ph_check(!stat(ph_dir, &st));
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/stat",
-		 major(st.st_dev), minor(st.st_dev));
-	ph_read_file(path, text, sizeof(text));
-	if (sscanf(text, "%lu %*u %lu", &ds->reads, &ds->sectors) != 2)
-		ph_skip("no statistics of the block device");
-}
-
-static void disk_since(struct disk_stat *ds)
-{
-	struct disk_stat now;
-
-	disk_stat(&now);
-	ds->reads = now.reads - ds->reads;
-	ds->sectors = now.sectors - ds->sectors;
-}
-
 static void refault(const char *name, size_t chunk)
 {
 	size_t size = file_size(ph_env("PAGE_HINTING_MB", 200) * MB, 50);
-	struct disk_stat cold, gone;
+	struct ph_disk_stat cold, gone;
 	struct ph_counters before;
 	struct ph_file f;
 	unsigned long n;
@@ -450,9 +398,9 @@ static void refault(const char *name, size_t chunk)
 	f = ph_create("f", 10, size, 1);
 	ph_drop_caches();
 
-	disk_stat(&cold);
+	ph_disk_stat(&cold);
 	chunk ? read_file(&f, chunk) : map_file(&f);
-	disk_since(&cold);
+	ph_disk_since(&cold);
 	ph_say("%s: %lu MB cold: %lu requests, %lu sectors", name, size / MB,
 	       cold.reads, cold.sectors);
 	ph_cmp(cold.sectors, >=, size / 512);
@@ -468,9 +416,9 @@ static void refault(const char *name, size_t chunk)
 			      ph_since(&before, PH_EVICTED), n);
 			ph_cmp(ph_since(&before, PH_EVICTED), >=, n * 95 / 100);
 		}
-		disk_stat(&gone);
+		ph_disk_stat(&gone);
 		chunk ? read_file(&f, chunk) : map_file(&f);
-		disk_since(&gone);
+		ph_disk_since(&gone);
 		ph_say("%s: %s: %lu requests (%lu.%02lu of cold), %lu sectors",
 		       name, where == PH_CLEANED ? "cleaned up" : "discarded",
 		       gone.reads, gone.reads / cold.reads,
@@ -536,13 +484,13 @@ static void faults_on_kept_pages(void)
 	struct ph_counters before;
 	char *map;
 
-	need_idle_host();
+	ph_need_idle_host();
 	ph_settle();
 	read_file(&f, 64 << 10);
 	map = ph_map(&f, PROT_READ, MAP_SHARED);
-	stable = minor_faults();
+	stable = ph_minor_faults();
 	ph_touch(map, f.size);
-	stable = minor_faults() - stable;
+	stable = ph_minor_faults() - stable;
 	munmap(map, f.size);
 
 	n = ph_idle(f.size);
@@ -550,11 +498,11 @@ static void faults_on_kept_pages(void)
 	ph_cmp(n, >=, pages * 95 / 100);
 	map = ph_map(&f, PROT_READ, MAP_SHARED);
 	ph_get_counters(&before);
-	n = major_faults();
-	kept = minor_faults();
+	n = ph_major_faults();
+	kept = ph_minor_faults();
 	ph_touch(map, f.size);
-	kept = minor_faults() - kept;
-	n = major_faults() - n;
+	kept = ph_minor_faults() - kept;
+	n = ph_major_faults() - n;
 	ph_value("minor faults, stable", stable);
 	ph_value("minor faults, volatile and kept", kept);
 	ph_value("major faults", n);
@@ -606,7 +554,7 @@ static void same_victims(void)
 	struct residents off, on;
 	struct ph_file f[3];
 
-	need_idle_host();
+	ph_need_idle_host();
 	ph_drop_caches();
 	available = ph_meminfo("MemAvailable");
 	ph_value("MemTotal (MB)", ph_meminfo("MemTotal") / MB);

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,23 +26,6 @@
 
 #define PAGES	64UL
 #define SIZE	(PAGES * ph_page)
-
-static void wait_ok(pid_t pid)
-{
-	int status;
-
-	ph_check(waitpid(pid, &status, 0) == pid);
-	if (!WIFEXITED(status) || WEXITSTATUS(status))
-		ph_fail("child ended with status 0x%x", status);
-}
-
-static pid_t fork_ok(void)
-{
-	pid_t pid = fork();
-
-	ph_check(pid >= 0);
-	return pid;
-}
 
 /* --- locked memory ------------------------------------------------------ */
 
@@ -162,7 +144,7 @@ static void mlocked_by_another(void)
 
 	ph_touch(map, SIZE);
 	ph_check(!pipe(p) && !pipe(q));
-	pid = fork_ok();
+	pid = ph_fork();
 	if (!pid) {
 		if (mlock(map, SIZE))
 			_exit(1);
@@ -174,7 +156,7 @@ static void mlocked_by_another(void)
 	ph_touch(map, SIZE);
 	stays_stable(map, SIZE, f.id);
 	ph_check(write(q[1], &c, 1) == 1);
-	wait_ok(pid);
+	ph_wait(pid);
 	ph_make_gone(SIZE, PH_IN_PLACE);
 	ph_verify(map, f.id, 0, SIZE, 1);
 	munmap(map, SIZE);
@@ -221,7 +203,7 @@ static void store(unsigned int what)
 	map = ph_map(&f, PROT_READ | PROT_WRITE, MAP_SHARED);
 	ph_get_counters(&c);
 	for (i = 0; i < 60; i++) {
-		pid_t pid = what & STORE_FORK && i % 3 == 1 ? fork_ok() : -1;
+		pid_t pid = what & STORE_FORK && i % 3 == 1 ? ph_fork() : -1;
 
 		gen = 2 + i % 200;
 		if (pid <= 0) {
@@ -233,7 +215,7 @@ static void store(unsigned int what)
 			if (!pid)
 				_exit(0);
 		} else {
-			wait_ok(pid);
+			ph_wait(pid);
 			/* other places next time */
 			pick(2);
 		}
@@ -335,7 +317,7 @@ static void store_while_taken(void)
 
 	ph_check(gens);
 	memset(gens, 1, granules);
-	pid = fork_ok();
+	pid = ph_fork();
 	while (!pid) {
 		/* what is clean just now is volatile soon, and gone */
 		ph_check(!fdatasync(f.fd));
@@ -366,14 +348,6 @@ static void store_while_taken(void)
 
 /* --- minor faults ------------------------------------------------------- */
 
-static unsigned long minor_faults(void)
-{
-	struct rusage usage;
-
-	ph_check(!getrusage(RUSAGE_SELF, &usage));
-	return usage.ru_minflt;
-}
-
 /*
  * Faults on stable pages, for reading and for writing, make no use of ESSA at
  * all; what there is of it comes from whoever else allocates and frees.
@@ -403,7 +377,7 @@ static void minor_faults_leave_states(void)
 		ph_drain();
 		ph_get_counters(&c);
 		ph_check(ph_host_essa(before));
-		faults = minor_faults();
+		faults = ph_minor_faults();
 		for (n = 0; n < 50; n++) {
 			ph_check(!madvise(map, f.size, MADV_DONTNEED));
 			for (off = 0; off < f.size; off += ph_page) {
@@ -414,7 +388,7 @@ static void minor_faults_leave_states(void)
 					ph_touch(map + off, ph_page);
 			}
 		}
-		faults = minor_faults() - faults;
+		faults = ph_minor_faults() - faults;
 		ph_check(ph_host_essa(after));
 		for (sum = 0, i = 1; i < 8; i++)
 			sum += after[i] - before[i];

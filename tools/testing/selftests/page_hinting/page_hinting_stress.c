@@ -58,17 +58,9 @@ static struct target targets[FILES];
 static struct worker workers[MAX_THREADS];
 static bool stop;
 
-static __u64 random_of(__u64 *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state * 0x2545f4914f6cdd1dULL >> 11;
-}
-
 static unsigned int pick(struct worker *w, unsigned int n)
 {
-	return random_of(&w->random) % n;
+	return ph_random(&w->random) % n;
 }
 
 static unsigned char pick_gen(struct worker *w)
@@ -435,14 +427,14 @@ static void *drive(void *arg)
 
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		/* refused while a test has switched it off */
-		for (i = random_of(&state) % 3; i < 3; i++)
+		for (i = ph_random(&state) % 3; i < 3; i++)
 			ph_set("pass", "1");
 		if (!(round++ % 16)) {
 			ph_set("mapped_every", "%u",
-			       1 + (unsigned int)(random_of(&state) % 4));
+			       1 + (unsigned int)(ph_random(&state) % 4));
 			ph_host_discard();
 		}
-		ph_msleep(random_of(&state) % 100);
+		ph_msleep(ph_random(&state) % 100);
 	}
 	return NULL;
 }
@@ -552,7 +544,7 @@ static void random_operations(void)
 
 static void compact(__u64 *random)
 {
-	switch (random_of(random) % 8) {
+	switch (ph_random(random) % 8) {
 	case 0:
 		ph_write_file("/proc/sys/vm/drop_caches", "1");
 		break;
@@ -593,13 +585,13 @@ static void switch_mode(__u64 *random)
 	/* armed, volatile, in between: whatever the last switch has left */
 	ph_set("pass", "1");
 	ph_set("pass", "1");
-	ph_msleep(random_of(random) % 20);
+	ph_msleep(ph_random(random) % 20);
 	ph_get_counters(&c);
 	switches_with_volatile += c.v[PH_NR_VOLATILE] > 0;
-	ph_check(ph_set("mode", random_of(random) & 1 ? "off" : "unused"));
+	ph_check(ph_set("mode", ph_random(random) & 1 ? "off" : "unused"));
 	check_nothing_volatile("after switching off");
-	if (!(random_of(random) % 8)) {
-		ph_msleep(random_of(random) % 50);
+	if (!(ph_random(random) % 8)) {
+		ph_msleep(ph_random(random) % 50);
 		check_nothing_volatile("while switched off");
 	}
 	ph_check(ph_set("mode", "on"));

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -35,22 +34,6 @@
 #endif
 
 static char swap_path[PH_PATH];
-
-static unsigned long vm_event(const char *name)
-{
-	unsigned long value = 0, v;
-	char line[128], key[64];
-	FILE *file;
-
-	file = fopen("/proc/vmstat", "re");
-	ph_check(file);
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "%63s %lu", key, &v) == 2 &&
-		    !strcmp(key, name))
-			value = v;
-	fclose(file);
-	return value;
-}
 
 /* --- swap --------------------------------------------------------------- */
 
@@ -181,9 +164,9 @@ static void anon_lost(enum ph_where where)
 		ph_cmp(ph_since(&before, PH_EVICTED), >=, pages * 9 / 10);
 	ph_cmp(swap_used(), >=, SIZE * 99 / 100);
 
-	faults = vm_event("pgmajfault");
+	faults = ph_vmstat("pgmajfault");
 	ph_verify(mem, 10, 0, SIZE, 1);
-	faults = vm_event("pgmajfault") - faults;
+	faults = ph_vmstat("pgmajfault") - faults;
 	if (where == PH_IN_PLACE)
 		ph_cmp(ph_since(&before, PH_LOST), >=, pages * 9 / 10);
 	/* with readahead, but each of them by a major fault */
@@ -218,9 +201,9 @@ static void kept(void)
 	page_out(mem, SIZE);
 	ph_get_counters(&before);
 	ph_cmp(ph_idle(SIZE), >=, PAGES * 95 / 100);
-	in = vm_event("pswpin");
+	in = ph_vmstat("pswpin");
 	ph_verify(mem, 11, 0, SIZE, 1);
-	ph_cmp(vm_event("pswpin") - in, <=, PAGES / 20);
+	ph_cmp(ph_vmstat("pswpin") - in, <=, PAGES / 20);
 	ph_cmp(ph_since(&before, PH_STABLE), >=, PAGES * 9 / 10);
 	ph_cmp(ph_since(&before, PH_LOST), ==, 0);
 	swap_off();
@@ -615,9 +598,9 @@ static void compaction(void)
 	page_out(mem, SIZE);
 	ph_make_gone(SIZE, PH_IN_PLACE);
 	ph_get_counters(&lost);
-	migrated = vm_event("pgmigrate_success");
+	migrated = ph_vmstat("pgmigrate_success");
 	ph_check(ph_write_file("/proc/sys/vm/compact_memory", "1"));
-	migrated = vm_event("pgmigrate_success") - migrated;
+	migrated = ph_vmstat("pgmigrate_success") - migrated;
 	ph_value("moved", migrated);
 	ph_value("of these lost, at most", ph_since(&lost, PH_LOST));
 	ph_cmp(ph_since(&lost, PH_LOST), >, 0);
@@ -757,14 +740,6 @@ static bool compressible;
 static unsigned long operations;
 static pid_t hog_pid;
 
-static __u64 random_of(__u64 *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state * 0x2545f4914f6cdd1dULL >> 11;
-}
-
 static void verify_area(struct area *a, off_t off, size_t len)
 {
 	ph_verify_gens(a->mem + off, a->id, off, len, a->gens);
@@ -800,10 +775,10 @@ static void fork_one(struct area *a, off_t off, size_t len,
 
 static void one(struct area *a, __u64 *random)
 {
-	unsigned int n = random_of(random) % STRIPES;
-	off_t off = n * STRIPE, page = off + random_of(random) % 16 * 4096;
-	unsigned char gen = 1 + random_of(random) % 250;
-	unsigned int what = random_of(random) % 40;
+	unsigned int n = ph_random(random) % STRIPES;
+	off_t off = n * STRIPE, page = off + ph_random(random) % 16 * 4096;
+	unsigned char gen = 1 + ph_random(random) % 250;
+	unsigned int what = ph_random(random) % 40;
 	pthread_rwlock_t *lock = &a->stripe[n];
 
 	switch (what) {
@@ -848,7 +823,7 @@ static void one(struct area *a, __u64 *random)
 		break;
 	default:
 		pthread_rwlock_wrlock(lock);
-		store(a, page + random_of(random) % (4096 / PH_GRANULE) *
+		store(a, page + ph_random(random) % (4096 / PH_GRANULE) *
 			 PH_GRANULE, PH_GRANULE, gen);
 	}
 	pthread_rwlock_unlock(lock);
@@ -859,7 +834,7 @@ static void *work(void *arg)
 	__u64 random = (unsigned long)arg;
 
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
-		one(&areas[random_of(&random) % AREAS], &random);
+		one(&areas[ph_random(&random) % AREAS], &random);
 		__atomic_add_fetch(&operations, 1, __ATOMIC_RELAXED);
 	}
 	return NULL;
@@ -945,8 +920,8 @@ static void random_operations(void)
 /* Everything comes back while others want it, and goes out again */
 static void off_and_on(__u64 *random)
 {
-	ph_msleep(random_of(random) % 300);
-	if (random_of(random) & 1) {
+	ph_msleep(ph_random(random) % 300);
+	if (ph_random(random) & 1) {
 		swap_off();
 		ph_check(!swapon(swap_path, 0));
 	} else {
@@ -984,15 +959,15 @@ static void with_memory_pressure(void)
 
 static void with_zswap(void)
 {
-	unsigned long out = vm_event("zswpout");
+	unsigned long out = ph_vmstat("zswpout");
 
 	if (!ph_write_file(ZSWAP, "Y"))
 		ph_skip("no zswap here");
 	compressible = true;
 	stress(nothing);
 	ph_check(ph_write_file(ZSWAP, "N"));
-	ph_value("pages that zswap took", vm_event("zswpout") - out);
-	ph_cmp(vm_event("zswpout"), >, out);
+	ph_value("pages that zswap took", ph_vmstat("zswpout") - out);
+	ph_cmp(ph_vmstat("zswpout"), >, out);
 }
 
 static const struct ph_test tests[] = {

@@ -80,23 +80,6 @@ static int open_direct(const struct ph_file *f)
 	return fd;
 }
 
-static void wait_ok(pid_t pid)
-{
-	int status;
-
-	ph_check(waitpid(pid, &status, 0) == pid);
-	if (!WIFEXITED(status) || WEXITSTATUS(status))
-		ph_fail("child ended with status 0x%x", status);
-}
-
-static pid_t fork_ok(void)
-{
-	pid_t pid = fork();
-
-	ph_check(pid >= 0);
-	return pid;
-}
-
 static void new_pipe(int p[2], size_t size)
 {
 	ph_check(!pipe2(p, O_CLOEXEC));
@@ -936,7 +919,7 @@ static void fork_with_mappings(void)
 		ph_touch(shared, SIZE);
 		ph_touch(private, SIZE);
 		ph_make_gone(SIZE, where);
-		pid = fork_ok();
+		pid = ph_fork();
 		if (!pid) {
 			ph_verify(shared, f.id, 0, SIZE, 1);
 			ph_verify(private, f.id, 0, half, 1);
@@ -948,13 +931,13 @@ static void fork_with_mappings(void)
 			ph_verify(shared, f.id, 0, SIZE, 1);
 			_exit(0);
 		}
-		wait_ok(pid);
+		ph_wait(pid);
 		ph_verify(private, f.id, 0, half, 1);
 		ph_verify(private + half, f.id, half, half, 7);
 
 		/* forked while it is mapped, gone for both */
 		ph_touch(shared, SIZE);
-		pid = fork_ok();
+		pid = ph_fork();
 		if (!pid) {
 			ph_idle(SIZE);
 			ph_host_discard();
@@ -962,7 +945,7 @@ static void fork_with_mappings(void)
 			ph_fill(shared, f.id, 0, half, 2);
 			_exit(0);
 		}
-		wait_ok(pid);
+		ph_wait(pid);
 		ph_verify(shared, f.id, 0, half, 2);
 		ph_verify(shared + half, f.id, half, half, 1);
 		ph_verify(private, f.id, 0, half, 2);
@@ -991,7 +974,7 @@ static void remote_access(void)
 	for (where = 0; where < PH_WHERES; where++) {
 		ph_touch(map, SIZE);
 		ph_make_gone(SIZE, where);
-		pid = fork_ok();
+		pid = ph_fork();
 		if (!pid) {
 			pause();
 			_exit(1);
@@ -1061,7 +1044,7 @@ static void run_copy(const char *path, unsigned long expect, int times,
 
 	snprintf(count, sizeof(count), "%d", times);
 	ph_check(!pipe(p));
-	pid = fork_ok();
+	pid = ph_fork();
 	if (!pid) {
 		dup2(p[1], STDOUT_FILENO);
 		close(p[0]);
@@ -1081,7 +1064,7 @@ static void run_copy(const char *path, unsigned long expect, int times,
 				sum, expect);
 	}
 	close(p[0]);
-	wait_ok(pid);
+	ph_wait(pid);
 }
 
 /* A program's pages are not all used: have all of them in the cache */
@@ -1336,22 +1319,6 @@ static void cachestat_looks_only(void)
 
 /* --- the rest of memory management -------------------------------------- */
 
-static unsigned long vm_event(const char *name)
-{
-	unsigned long value = 0, v;
-	char line[128], key[64];
-	FILE *file;
-
-	file = fopen("/proc/vmstat", "re");
-	ph_check(file);
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "%63s %lu", key, &v) == 2 &&
-		    !strcmp(key, name))
-			value = v;
-	fclose(file);
-	return value;
-}
-
 /*
  * Volatile pages move to other frames. Compaction moves pages from the low end
  * of memory to its high end, and memory is given away from the high end first.
@@ -1381,10 +1348,10 @@ static void compaction(void)
 		if (occupied)
 			munmap(mem, occupied);
 		ph_make_gone(SIZE, PH_IN_PLACE);
-		migrated = vm_event("pgmigrate_success");
+		migrated = ph_vmstat("pgmigrate_success");
 		ph_get_counters(&before);
 		ph_check(ph_write_file("/proc/sys/vm/compact_memory", "1"));
-		ph_value("migrated", vm_event("pgmigrate_success") - migrated);
+		ph_value("migrated", ph_vmstat("pgmigrate_success") - migrated);
 		ph_value("volatile before", ph_since(&before, PH_LOST) +
 					    ph_since(&before, PH_STABLE));
 		ph_pass(1);

@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -124,6 +126,32 @@ void ph_msleep(unsigned int ms)
 
 	while (nanosleep(&ts, &ts) && errno == EINTR)
 		;
+}
+
+/* xorshift64*; @state must not be 0 */
+__u64 ph_random(__u64 *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state * 0x2545f4914f6cdd1dULL >> 11;
+}
+
+pid_t ph_fork(void)
+{
+	pid_t pid = fork();
+
+	ph_check(pid >= 0);
+	return pid;
+}
+
+void ph_wait(pid_t pid)
+{
+	int status;
+
+	ph_check(waitpid(pid, &status, 0) == pid);
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		ph_fail("child ended with status 0x%x", status);
 }
 
 /* --- contents ----------------------------------------------------------- */
@@ -428,6 +456,31 @@ size_t ph_resident(const struct ph_file *f)
 	return count;
 }
 
+void ph_disk_stat(struct ph_disk_stat *ds)
+{
+	char path[PH_PATH], text[256];
+	struct stat st;
+
+	ph_check(!stat(ph_dir, &st));
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/stat",
+		 major(st.st_dev), minor(st.st_dev));
+	ph_read_file(path, text, sizeof(text));
+	if (sscanf(text, "%lu %*u %lu", &ds->reads, &ds->sectors) != 2)
+		ph_skip("no statistics of the block device");
+	ds->asked = ph_vmstat("pgpgin");
+}
+
+/* From what ph_disk_stat() has put there to what has been done since */
+void ph_disk_since(struct ph_disk_stat *ds)
+{
+	struct ph_disk_stat now;
+
+	ph_disk_stat(&now);
+	ds->reads = now.reads - ds->reads;
+	ds->sectors = now.sectors - ds->sectors;
+	ds->asked = now.asked - ds->asked;
+}
+
 /* --- kernel ------------------------------------------------------------- */
 
 static bool write_string(const char *path, const char *text)
@@ -562,6 +615,23 @@ unsigned long ph_vmstat(const char *key)
 			found = value;
 	fclose(file);
 	return found;
+}
+
+/* Of the calling process */
+unsigned long ph_minor_faults(void)
+{
+	struct rusage usage;
+
+	ph_check(!getrusage(RUSAGE_SELF, &usage));
+	return usage.ru_minflt;
+}
+
+unsigned long ph_major_faults(void)
+{
+	struct rusage usage;
+
+	ph_check(!getrusage(RUSAGE_SELF, &usage));
+	return usage.ru_majflt;
 }
 
 /* The frame that is mapped there, or 0 */
@@ -768,6 +838,16 @@ bool ph_host_discard(void)
 	/* leave it a moment */
 	ph_msleep(10);
 	return ph_host_takes_all();
+}
+
+/* The host shall take only what it is told to take, or the test makes no sense */
+void ph_need_idle_host(void)
+{
+	if (ph_host_is("idle"))
+		return;
+	if (!ph_host_has_ctl())
+		ph_skip("needs a host that does not discard");
+	ph_check(ph_host_mode("idle"));
 }
 
 /* What stands behind "key=" in a line of such, or NULL */

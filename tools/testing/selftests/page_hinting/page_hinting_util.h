@@ -43,6 +43,13 @@ struct ph_counters {
 	unsigned long v[PH_NR_COUNTERS];
 };
 
+/* Of the block device of ph_dir */
+struct ph_disk_stat {
+	unsigned long reads;
+	unsigned long sectors;
+	unsigned long asked;	/* kB, of all disks, with those that fail */
+};
+
 struct ph_file {
 	char path[PH_PATH];
 	int fd;
@@ -78,6 +85,9 @@ __printf(1, 2) __noreturn void ph_skip(const char *fmt, ...);
 unsigned long ph_env(const char *name, unsigned long otherwise);
 double ph_now(void);
 void ph_msleep(unsigned int ms);
+__u64 ph_random(__u64 *state);
+pid_t ph_fork(void);
+void ph_wait(pid_t pid);
 
 #define ph_fail(...) __ph_fail(__FILE__, __LINE__, __VA_ARGS__)
 
@@ -138,6 +148,8 @@ void ph_remove(struct ph_file *f);
 void *ph_map(const struct ph_file *f, int prot, int flags);
 void ph_touch(const void *map, size_t len);
 size_t ph_resident(const struct ph_file *f);
+void ph_disk_stat(struct ph_disk_stat *ds);
+void ph_disk_since(struct ph_disk_stat *ds);
 
 /* The kernel's side */
 __printf(2, 3) bool ph_write_file(const char *path, const char *fmt, ...);
@@ -149,6 +161,8 @@ unsigned long ph_since(const struct ph_counters *c, enum ph_counter which);
 unsigned long ph_meminfo(const char *key);
 void ph_fold_stats(void);
 unsigned long ph_vmstat(const char *key);
+unsigned long ph_minor_faults(void);
+unsigned long ph_major_faults(void);
 unsigned long ph_pfn(const void *addr);
 void ph_drop_caches(void);
 void ph_drain(void);
@@ -165,6 +179,7 @@ bool ph_host_is(const char *what);
 bool ph_host_has_ctl(void);
 __printf(3, 4) bool ph_host_ask(char *reply, size_t len, const char *fmt, ...);
 bool ph_host_mode(const char *mode);
+void ph_need_idle_host(void);
 bool ph_host_takes_all(void);
 bool ph_host_discard(void);
 bool ph_host_stat(const char *key, unsigned long *value);
