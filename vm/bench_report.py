@@ -169,6 +169,22 @@ class Report:
             self.say(f"  {boot:8}{taken:10.0f}{waits:10.0f} ({100 * waits / max(taken, 1):.2f} %)")
         self.say()
 
+    def table_size(self):
+        self.say("Size of vmlinux against the base kernel in bytes, and symbols that have grown most (bloat-o-meter)")
+        for boot in ("not built in", "built in"):
+            rows = {k[2]: r["median"] for k, r in self.data.items() if k[:2] == ("size", boot)}
+            sections = ("text", "data", "bss")
+            self.say(f"  {boot:14}" + ", ".join(f"{s} {rows[s]:+.0f}" for s in sections))
+            if boot == "not built in":
+                self.goal(not any(rows[s] for s in sections), "not built in: not a byte more")
+                continue
+            for kind in ("new", "changed"):
+                grown = sorted(((n, w.split(" ")[1]) for w, n in rows.items() if w.startswith(kind) and n > 0), reverse=True)
+                if grown:
+                    self.say(f"    {kind}, {len(grown)} symbols, {sum(n for n, _ in grown):.0f}: "
+                             + ", ".join(f"{w} {n:.0f}" for n, w in grown[:8]))
+        self.say()
+
     def compare(self, old):
         """What has moved by more than its spread since the last record"""
         moved = []
@@ -243,6 +259,8 @@ def report(path, old, out):
         r.table_idle()
     if "locks" in parts:
         r.table_locks()
+    if "size" in parts:
+        r.table_size()
     if os.path.exists(old):
         r.compare(load(old))
     r.draw(out)
