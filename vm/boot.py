@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the boots of vm/test are made of: test points, kselftest programs, a guest that is judged."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 
-from vm import Guest, VmError, fsck
+from vm import Guest, VmError, flatten, fsck
 
 SECONDS = 4                     # of each stress test
 
@@ -152,3 +153,19 @@ class Boot:
 
 def set_lru(guest, lru):
     guest.sh(f"echo {lru} > /sys/kernel/mm/lru_gen/enabled")
+
+
+# How each host that takes pages by itself is set up
+HOSTS = {"instant": {}, "sweep": {"interval": 20}, "random": {"probability": 25, "interval": 20},
+         "window": {"probability": 50}}
+
+
+@contextlib.contextmanager
+def host(guest, mode, seed=1, lru=None):
+    """Have such a host for a while. Gives a function: volatile pages that it has taken so far."""
+    if lru:
+        set_lru(guest, lru)
+    guest.set(mode=mode, seed=seed, **HOSTS[mode])
+    before = flatten(guest.stats())["discards_volatile"]
+    yield lambda: flatten(guest.stats())["discards_volatile"] - before
+    guest.set(mode="pager", resident_limit=0)

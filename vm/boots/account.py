@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the host takes is accounted for, and what it must never get it does not."""
 
-from boot import Program, set_lru
+from boot import HOSTS, Program, host, set_lru
 
 PROGRAMS = ("page_hinting_account", "page_hinting_property")
-MODES = (("instant", {}), ("sweep", {"interval": 20}), ("window", {}),
-         ("random", {"seed": 1, "probability": 25, "interval": 20}))
 
 
 def account(boot, guest):
@@ -20,11 +18,10 @@ def account(boot, guest):
 def modes(boot, guest):
     """The same with all checkers on, and under hosts that take what they like."""
     account(boot, guest)
-    for mode, more in MODES:
-        guest.set(mode=mode, **more)
-        for program in PROGRAMS:
-            Program(boot.tap, f"{boot.name} {mode}").run(guest, program)
-        guest.set(mode="pager", resident_limit=0)
+    for mode in HOSTS:
+        with host(guest, mode):
+            for program in PROGRAMS:
+                Program(boot.tap, f"{boot.name} {mode}").run(guest, program)
 
 
 BOOTS = {

@@ -6,7 +6,7 @@ In these guests an access to an unused page that the host has taken is an addres
 
 import time
 
-from boot import Program
+from boot import Program, host
 from vm import PAGE, flatten
 
 KPF_LRU, KPF_BUDDY, KPF_PGTABLE = 5, 10, 26
@@ -68,9 +68,8 @@ def tests(boot, guest, args=""):
 def contents(boot, guest):
     """Content alone, while the host takes what is unused in several ways."""
     for mode in ("random", "sweep"):
-        guest.set(mode=mode, interval=20, **({"seed": 7, "probability": 30} if mode == "random" else {}))
-        Program(boot.tap, f"{boot.name} {mode}").run(guest, "page_hinting_free", args="content_*")
-        guest.set(mode="pager", resident_limit=0)
+        with host(guest, mode, seed=7):
+            Program(boot.tap, f"{boot.name} {mode}").run(guest, "page_hinting_free", args="content_*")
 
 
 def cma(boot, guest):

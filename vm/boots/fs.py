@@ -7,8 +7,8 @@ import re
 import subprocess
 import tempfile
 
-from boot import Program, set_lru
-from vm import built, flatten
+from boot import HOSTS, Program, host
+from vm import built
 
 SMALL = 192                     # MB of memory; with less of it the clock has less to visit
 DISKS = ("rawbad", 400)         # the disk that the test makes fail
@@ -19,21 +19,16 @@ BAD_DISK = [r"Buffer I/O error on dev dm-", r"I/O error, dev dm-", r"fs-verity \
             r"EXT4-fs \(dm-.*error", r"JBD2: .*dm-", r"XFS \(dm-", r"erofs: \(device vd.\): erofs_read_superblock: cannot find valid erofs superblock",
             r"EXT4-fs \(dm-.*Can't find ext4 filesystem", r"fscrypt: dm-.*still busy", r"fsverity_msg: .*suppressed"]
 
-CONTEXTS = {"instant": {}, "random": {"probability": 25, "interval": 20}, "sweep": {}, "window": {"interval": 20}}
-
 
 def tests(boot, guest, modes, programs, args=""):
     for i, (mode, lru) in enumerate(modes):
-        set_lru(guest, lru)
-        guest.set(mode=mode, seed=boot.options["cpus"] * 1000 + i, **CONTEXTS[mode])
-        before = flatten(guest.stats())["discards_volatile"]
-        for name in programs:
-            Program(boot.tap, f"{boot.name} {mode} lru_gen={lru}").run(
-                guest, name, env=f"PAGE_HINTING_SEED={i + 1} PAGE_HINTING_DISK=/dev/rawbad", args=args)
-        n = flatten(guest.stats())["discards_volatile"] - before
-        boot.tap.point(n > 0, f"{boot.name} {mode} lru_gen={lru}: {n} volatile pages discarded (at least 1)")
-        boot.tap.note(f"processor time so far {guest.cpu_seconds():.0f} s")
-        guest.set(mode="pager", resident_limit=0)
+        with host(guest, mode, boot.cpus * 1000 + i, lru) as discards:
+            for name in programs:
+                Program(boot.tap, f"{boot.name} {mode} lru_gen={lru}").run(
+                    guest, name, env=f"PAGE_HINTING_SEED={i + 1} PAGE_HINTING_DISK=/dev/rawbad", args=args)
+            n = discards()
+            boot.tap.point(n > 0, f"{boot.name} {mode} lru_gen={lru}: {n} volatile pages discarded (at least 1)")
+            boot.tap.note(f"processor time so far {guest.cpu_seconds():.0f} s")
 
 
 def share(boot, guest):
@@ -100,7 +95,7 @@ def images(boot, guest):
     for name in IMAGES:
         before = guest.vmstat()
         wrong = []
-        for mode, settings in CONTEXTS.items():
+        for mode, settings in HOSTS.items():
             guest.set(mode=mode, seed=7, **settings)
             guest.sh("echo 1 >/proc/sys/vm/drop_caches")
             for turn in range(3):

@@ -1,33 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0
 """Memory that was swapped out, and what the host takes of it, on a swap disk of its own."""
 
-from boot import Program, set_lru
-from vm import flatten
+from boot import Program, host
 
 # On each number of vCPUs one host for each LRU; --full covers all combinations.
 COMBINATIONS = {4: [("random", "n")], 1: [("instant", "y")]}
 ALL = [(mode, lru) for mode in ("instant", "random") for lru in ("y", "n")]
 
+
 def swap(boot, guest):
-    for i, (mode, lru) in enumerate(ALL if boot.full else COMBINATIONS[boot.options["cpus"]]):
-        set_lru(guest, lru)
-        if mode == "random":
-            guest.set(mode=mode, seed=boot.options["cpus"] * 100 + i, probability=25, interval=20)
-        else:
-            guest.set(mode=mode)
-        before = flatten(guest.stats())["discards_volatile"]
+    tests = guest.out("/selftests/page_hinting/page_hinting_swap -l").split()
+    tests.remove("bad_sectors")
+    for i, (mode, lru) in enumerate(ALL if boot.full else COMBINATIONS[boot.cpus]):
         env = f"PAGE_HINTING_SWAP=/dev/rawswap PAGE_HINTING_SEED={i + 1}"
         name = f"{boot.name} {mode} lru_gen={lru}"
-        tests = guest.out("/selftests/page_hinting/page_hinting_swap -l").split()
-        tests.remove("bad_sectors")
-        Program(boot.tap, name, verbose=boot.full).run(guest, "page_hinting_swap", env=env, args=" ".join(tests))
-        # This one has a swap device fail on purpose, and the kernel says so, often.
-        guest.sh("dmesg -n 1")
-        Program(boot.tap, name).run(guest, "page_hinting_swap", env=env, args="bad_sectors")
-        guest.sh("dmesg -n 5")
-        n = flatten(guest.stats())["discards_volatile"] - before
-        boot.tap.point(n >= 10000, f"{boot.name} {mode} lru_gen={lru}: {n} pages discarded (at least 10000)")
-        guest.set(mode="pager", resident_limit=0)
+        with host(guest, mode, boot.cpus * 100 + i, lru) as discards:
+            Program(boot.tap, name, verbose=boot.full).run(guest, "page_hinting_swap", env=env, args=" ".join(tests))
+            # This one has a swap device fail on purpose, and the kernel says so, often.
+            guest.sh("dmesg -n 1")
+            Program(boot.tap, name).run(guest, "page_hinting_swap", env=env, args="bad_sectors")
+            guest.sh("dmesg -n 5")
+            n = discards()
+            boot.tap.point(n >= 10000, f"{name}: {n} pages discarded (at least 10000)")
 
 
 DISKS = (("test", 256, "ext4"), ("rawswap", 64, "raw"))

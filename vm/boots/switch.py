@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 """Off and on again, under load and memory pressure: the host must not be left with a volatile page."""
 
-from boot import Program
-from vm import flatten
+from boot import Program, host
 
 TIMES, FULL = 50, 1000
 
 
 def switch(boot, guest):
     """The load, and mode off or unused and on again, many times; the test asks the host each time."""
-    guest.set(mode="random", seed=7, probability=25, interval=20)
     times = FULL if boot.full else TIMES
-    Program(boot.tap, boot.name, verbose=True).run(
-        guest, "page_hinting_stress", args="with_switching",
-        env=f"PAGE_HINTING_SWITCHES={times} PAGE_HINTING_SEED=5 PAGE_HINTING_TIMEOUT=800")
-    taken = flatten(guest.stats())["discards_volatile"]
+    with host(guest, "random", seed=7) as discards:
+        Program(boot.tap, boot.name, verbose=True).run(
+            guest, "page_hinting_stress", args="with_switching",
+            env=f"PAGE_HINTING_SWITCHES={times} PAGE_HINTING_SEED=5 PAGE_HINTING_TIMEOUT=800")
+        taken = discards()
     boot.tap.point(taken > 0, f"{boot.name}: the host has taken volatile pages", [f"{taken}"])
 
 
