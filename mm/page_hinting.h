@@ -235,21 +235,27 @@ static inline void page_hint_readahead(struct address_space *mapping,
 }
 
 /**
- * page_hint_gap - does a folio look like a gap to readahead?
- * @folio: the folio, a reference is not needed
+ * page_hint_gap - does an entry of the page cache look like a gap to readahead?
+ * @xas: where it was found
+ * @entry: what xas_prev() has found there, not a value entry
  *
  * Readahead takes what is cached before a page for the traces of somebody who
  * reads sequentially. What has been idle for so long that it is volatile, or
  * is even lost, is no such trace. Looks only, and changes nothing.
  *
- * Context: Any.
- * Return: true if the folio is volatile or lost.
+ * Context: Any, a reference to the folio is not needed.
+ * Return: true if the entry is a folio that is volatile or lost.
  */
-static inline bool page_hint_gap(const struct folio *folio)
+static inline bool page_hint_gap(const struct xa_state *xas, void *entry)
 {
-	return static_branch_unlikely(&page_hinting_key) &&
-	       (folio_hint_state(folio) == HINT_VOLATILE ||
-		folio_hint_lost(folio));
+	if (!static_branch_unlikely(&page_hinting_key))
+		return false;
+	/* In the middle of a large folio, xas_prev() does not find the folio. */
+	if (xa_is_internal(entry))
+		entry = xa_load(xas->xa, xas->xa_index);
+	return entry && !xa_is_value(entry) &&
+	       (folio_hint_state(entry) == HINT_VOLATILE ||
+		folio_hint_lost(entry));
 }
 
 /**
@@ -363,7 +369,7 @@ static inline void page_hint_readahead(struct address_space *mapping,
 {
 }
 
-static inline bool page_hint_gap(const struct folio *folio)
+static inline bool page_hint_gap(const struct xa_state *xas, void *entry)
 {
 	return false;
 }

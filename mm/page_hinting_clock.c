@@ -93,7 +93,7 @@ static struct {
 
 static void hint_clock_step(struct work_struct *work);
 static DECLARE_DELAYED_WORK(hint_clock_work, hint_clock_step);
-/* Does not wake an idle CPU, but waits until something else does. */
+/* Does not wake its CPU if that is idle, but waits until something else does. */
 static DECLARE_DEFERRABLE_WORK(hint_clock_lazy_work, hint_clock_step);
 
 struct hint_walk {
@@ -384,13 +384,17 @@ static void hint_clock_start(void)
 
 static void hint_clock_step(struct work_struct *work)
 {
-	unsigned long period, elapsed, nr;
+	unsigned long period, elapsed, longest, nr;
 
 	mutex_lock(&hint_mutex);
 	if (hint_mode == PAGE_HINTING_ON && hint_period_ms) {
-		/* Time that was missed is not made up for by a second round. */
+		/*
+		 * Time that was missed makes the round longer. To visit more
+		 * frames for it would bring their next visit forward.
+		 */
 		period = max(msecs_to_jiffies(hint_period_ms), 1UL);
-		elapsed = min(jiffies - hint_clock.last, period);
+		longest = max(period / HINT_STEPS_LAZY, 1UL);
+		elapsed = min(jiffies - hint_clock.last, longest);
 		nr = mult_frac(max_pfn, elapsed, period);
 		if (nr) {
 			hint_clock.last = jiffies;
@@ -485,6 +489,8 @@ static int hint_set_mode(enum page_hinting_mode mode)
 
 	hint_clock.last = jiffies;
 	hint_clock.lazy = false;
+	/* What is left of this round says nothing about the next one. */
+	hint_clock.work = 1;
 	hint_clock_start();
 	return 0;
 }
@@ -553,6 +559,8 @@ static int hint_store(const char *buf, unsigned int *number, bool or_zero,
 	WRITE_ONCE(*number, value);
 	hint_clock.last = jiffies;
 	hint_clock.lazy = false;
+	/* What is left of this round says nothing about the next one. */
+	hint_clock.work = 1;
 	hint_clock_start();
 	mutex_unlock(&hint_mutex);
 	return 0;
@@ -593,8 +601,10 @@ static ssize_t pass_store(struct kobject *kobj, struct kobj_attribute *attr,
 	lru_add_drain_all();
 	if (mutex_lock_killable(&hint_mutex))
 		return -EINTR;
-	if (hint_mode == PAGE_HINTING_ON)
+	if (hint_mode == PAGE_HINTING_ON) {
 		err = hint_advance(max_pfn);
+		hint_clock.last = jiffies;
+	}
 	mutex_unlock(&hint_mutex);
 	return err ?: count;
 }
