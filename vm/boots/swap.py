@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Memory that was swapped out, and what the host takes of it, on a swap disk of its own."""
 
-from boot import Program, host
+from boot import HOSTS, Program, host
 
 # On each number of vCPUs one host for each LRU; --full covers all combinations.
 COMBINATIONS = {4: [("random", "n")], 1: [("instant", "y")]}
-ALL = [(mode, lru) for mode in ("instant", "random") for lru in ("y", "n")]
+ALL = [(mode, lru) for mode in HOSTS for lru in ("y", "n")]
 
 
 def swap(boot, guest):
