@@ -15,17 +15,6 @@ SHORT = {"page_hinting_stress": "random_operations with_memory_pressure"}
 # combinations.
 COMBINATIONS = {4: [("instant", "y", BOTH), ("random", "n", LONG), ("sweep", "n", SHORT), ("window", "y", SHORT)],
                 1: [("instant", "n", LONG), ("random", "y", BOTH), ("sweep", "y", SHORT), ("window", "n", SHORT)]}
-ALL = 192                     # MB of memory; with less of it the clock has less to visit
-
-# all of them, but for with_switching, which has a boot of its own
-MOST = "same_pages_at_once switched_off_in_use random_operations with_period with_compaction with_memory_pressure"
-BOTH = {"page_hinting_test": "", "page_hinting_stress": MOST}
-LONG = {"page_hinting_stress": MOST}
-SHORT = {"page_hinting_stress": "random_operations with_memory_pressure"}
-# Host, LRU and programs. The default covers every host with each number of vCPUs; --full covers all
-# combinations.
-COMBINATIONS = {4: [("instant", "y", BOTH), ("random", "n", BOTH), ("sweep", "n", STRESS), ("window", "y", STRESS)],
-                1: [("instant", "n", BOTH), ("random", "y", BOTH), ("sweep", "y", STRESS), ("window", "n", STRESS)]}
 ALL = [(mode, lru, BOTH) for mode in HOSTS for lru in ("y", "n")]
 
 
