@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/series.sh"
 
-need git perl shellcheck
+need git perl pyflakes3 shellcheck
 cd "$TOP"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -155,13 +155,12 @@ shell_scripts() {
 }
 
 python_files() {
-	local f
-	{ files | grep '\.py$' || true; } | while read -r f; do
-		/usr/bin/python3 - "$f" <<-'END'
-			import sys
-			compile(open(sys.argv[1]).read(), sys.argv[1], "exec")
-		END
-	done
+	local f list=()
+	while read -r f; do
+		[[ $f == *.py ]] || head -n 1 "$f" 2>/dev/null | grep -aq '^#!.*python3' || continue
+		list+=("$f")
+	done < <(files | grep -v '^patches/\|\.\(png\|gz\|img\)$')
+	pyflakes3 "${list[@]}" 2>&1 || true
 }
 
 # Own files only: patches have their own rules (and checkpatch).
@@ -199,7 +198,7 @@ if [[ -d $work/linux ]]; then
 fi
 run "no orphans in patches" orphans
 run "shellcheck" shell_scripts
-run "python files compile" python_files
+run "pyflakes" python_files
 run "whitespace" whitespace
 run "no names of hosts or of this machine's directories" names
 if [[ ${1-} == --builds ]]; then
