@@ -676,10 +676,13 @@ static bool hint_evict_swap(struct folio *folio)
 		return false;
 	/* To isolate takes a reference, but removal expects the caller's only. */
 	folio_put(folio);
-	if (mapping_evict_folio(folio_mapping(folio), folio))
-		return true;
-	folio_add_lru(folio);
-	return false;
+	if (!mapping_evict_folio(folio_mapping(folio), folio)) {
+		folio_add_lru(folio);
+		return false;
+	}
+	/* No list to be taken off when it is freed, which would clear this. */
+	folio_clear_active(folio);
+	return true;
 }
 
 /**
