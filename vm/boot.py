@@ -82,7 +82,7 @@ FSCK = {
     "ext4": ["/sbin/e2fsck", "-fn"],
     "ext4+": ["/sbin/e2fsck", "-fn"],
     "xfs": ["/sbin/xfs_repair", "-n"],
-    "btrfs": ["/sbin/btrfs", "check", "--readonly"],
+    "btrfs": ["/bin/btrfs", "check", "--readonly"],
 }
 
 
