@@ -117,15 +117,19 @@ static void *anon(size_t len)
 	return mem;
 }
 
-/* Swap out. What has been written stays in the swap cache for a while. */
+/*
+ * Swap out. What has been written stays in the swap cache for a while, but
+ * nothing becomes volatile before it has been.
+ */
 static void page_out(void *mem, size_t len)
 {
 	int i;
 
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < 100; i++) {
 		ph_drain();
 		ph_check(!madvise(mem, len, MADV_PAGEOUT));
-		if (swapped(mem, len) >= len / ph_page * 99 / 100)
+		if (swapped(mem, len) >= len / ph_page * 99 / 100 &&
+		    !ph_meminfo("Writeback"))
 			return;
 		ph_msleep(50);
 	}
