@@ -27,8 +27,9 @@
  *	    1	      1		volatile: the host may have discarded it
  *	    0	      1		lost: stable, was found discarded; the content is
  *				worthless until read again, which is what
- *				!PG_uptodate says. Once uptodate again, this is
- *				the same as 00.
+ *				!PG_uptodate says. Once uptodate again, or with
+ *				private data, which tells what parts of it are,
+ *				this is the same as 00.
  *
  *		    clock, 1st visit	       clock, 2nd visit
  *	    stable ------------------> armed ------------------> volatile
@@ -52,10 +53,11 @@
  * Who may change what
  *
  * Both flags are in one word, and change together by one compare-and-swap.
- * stable -> armed, armed -> stable: anyone, no lock. A folio on its way out of
- * the cache loses PG_lru, which is in the same word, so the arming fails; the
- * flag may also get lost in a plain store of somebody who owns the last
- * reference. It is a hint as long as PG_volatile is clear.
+ * stable -> armed: the clock; armed -> stable: anyone. No lock. A folio on its
+ * way to the page allocator loses PG_lru, which is in the same word, so that the
+ * arming of one without a reference fails; the flag may also get lost in a plain
+ * store of somebody who owns the last reference. It is a hint as long as
+ * PG_volatile is clear.
  * armed -> volatile: holder of the folio lock and of a hash lock, with the
  * reference count frozen (page_hint_folio()).
  * volatile -> stable or lost: holder of a reference and of the hash lock, or
@@ -82,7 +84,9 @@
  *
  * 3. Through a page table. The folio is unmapped with TLB flushes complete,
  *    and to map it takes a reference or its lock. This is why fork, COW, GUP
- *    and secondary MMUs need no changes: they start from a mapping.
+ *    and secondary MMUs need no changes: they start from a mapping. Where
+ *    others may unmap in batches and put off the flush, this is not so, and
+ *    the feature is not offered (ARCH_WANT_BATCHED_UNMAP_TLB_FLUSH).
  *
  * 4. Dirty. Who holds a plain reference may dirty a folio without its lock,
  *    and put it, between our test and the freeze; see the comment in
@@ -115,8 +119,8 @@
  *
  * Swap cache
  *
- * A folio of the swap cache that is clean has a copy on swap: it was dirtied
- * when it was added for swap-out, or else has been read from there, and zswap,
+ * A folio of the swap cache that is clean, not under writeback, and not locked
+ * by anybody else has a copy on swap: it has been written or read, and zswap,
  * which gives its copy away, leaves it dirty. The slot stays allocated as long
  * as the folio is in the swap cache. So such folios become volatile in the
  * same way, whether they belong to anonymous memory or to shmem. Only those
@@ -150,7 +154,8 @@
  *    release and the acquisition of the zone lock.
  *
  * So a frame which is not on a list, nor on its way between list and owner, is
- * stable. The converse does not hold, and need not: a page on a list may be
+ * stable, unless nobody is ever to use it: guard pages, bad pages, offline
+ * memory. The converse does not hold, and need not: a page on a list may be
  * stable, for it costs no more than the host's chance. So put_page_back_buddy()
  * needs no hook, nor do those who put back what they have taken off and not
  * used (page reporting, page isolation), or change the order or migrate type of
@@ -172,7 +177,7 @@
  * cleared. There is no point in time when all unused pages have been seen:
  * they may be in the hands of page reporting or compaction, or in memory that
  * is offline. So after switching off, a page is still made stable when it is
- * taken off a list, which costs one operation per page and batches of them.
+ * taken off a list, at one operation per page.
  */
 
 #define pr_fmt(fmt) "page_hinting: " fmt
@@ -182,6 +187,7 @@
 #include <linux/hash.h>
 #include <linux/irq_work.h>
 #include <linux/kprobes.h>
+#include <linux/memblock.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -228,17 +234,19 @@ void __init page_hinting_init_host(const struct page_hinting_ops *ops)
 	page_hinting_host = ops;
 }
 
-static notrace raw_spinlock_t *hint_lock(struct folio *folio)
+/**
+ * page_hint_lock - the hash lock of a folio
+ * @folio: the folio
+ *
+ * For tests that hold it. All other users are in this file.
+ *
+ * Context: Any.
+ * Return: the lock that serialises changes of the state of @folio.
+ */
+notrace raw_spinlock_t *page_hint_lock(struct folio *folio)
 {
 	return &hint_locks[hash_ptr(folio, HINT_LOCK_BITS)].lock;
 }
-
-#ifdef CONFIG_PAGE_HINTING_TEST
-raw_spinlock_t *page_hint_test_lock(struct folio *folio)
-{
-	return hint_lock(folio);
-}
-#endif
 
 static notrace void hint_account(struct folio *folio, enum vm_event_item event,
 				 long nr, long delta)
@@ -267,7 +275,7 @@ enum hint_result {
 static noinline notrace enum hint_result
 hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
 {
-	raw_spinlock_t *lock = hint_lock(folio);
+	raw_spinlock_t *lock = page_hint_lock(folio);
 	enum hint_result result = HINT_RACED;
 	long nr = folio_nr_pages(folio);
 	bool may_wait = !irqs_disabled();
@@ -312,7 +320,7 @@ NOKPROBE_SYMBOL(hint_set_stable);
 /* The other half, under the same rules. @expected is the reference count. */
 static noinline notrace bool hint_set_volatile(struct folio *folio, int expected)
 {
-	raw_spinlock_t *lock = hint_lock(folio);
+	raw_spinlock_t *lock = page_hint_lock(folio);
 	long nr = folio_nr_pages(folio);
 	bool done = false;
 	unsigned long flags;
@@ -463,9 +471,6 @@ bool __folio_make_stable(struct folio *folio)
  */
 void __page_hint_unused(struct page *page, unsigned int order)
 {
-	/* Zeros would be taken for corruption. */
-	if (page_poisoning_enabled_static())
-		return;
 	page_hinting_host->set_unused(page_to_pfn(page), 1UL << order);
 }
 
@@ -534,7 +539,7 @@ static bool hint_mapping_eligible(struct address_space *mapping)
 
 	if (!inode)
 		return false;
-	/* The file systems' internal inodes have a mode of 0. */
+	/* The inodes of generated content, as of indexes, have a mode of 0. */
 	if (S_ISREG(inode->i_mode)) {
 		if (!(inode->i_sb->s_type->fs_flags & FS_PAGE_HINTING))
 			return false;
@@ -609,6 +614,12 @@ bool page_hint_eligible(struct folio *folio)
 		return false;
 	if (folio_order(folio) > READ_ONCE(page_hinting_max_order))
 		return false;
+	/*
+	 * A huge page of a file system that knows none. That would read the
+	 * first page, and take it for all of the folio.
+	 */
+	if (folio_test_large(folio) && !mapping_large_folio_support(mapping))
+		return false;
 	return hint_mapping_eligible(mapping);
 }
 
@@ -635,7 +646,7 @@ bool page_hint_folio(struct folio *folio)
 		count_vm_events(PAGE_HINT_BUSY, folio_nr_pages(folio));
 		return false;
 	}
-	/* Without TTU_BATCH_FLUSH, no stale TLB entry is left behind. */
+	/* Without TTU_BATCH_FLUSH, this leaves no stale TLB entry behind. */
 	if (folio_mapped(folio))
 		try_to_unmap(folio, TTU_SYNC |
 			     (folio_test_pmd_mappable(folio) ?
@@ -733,7 +744,7 @@ bool __page_hint_recover(struct folio *folio)
 
 /**
  * __page_hint_refault - slow path of page_hint_refault()
- * @folio: a lost folio, locked
+ * @folio: a lost folio, of a file or of the swap cache, locked
  *
  * It has kept its place on the LRU list, so there is nothing to be restored.
  *
@@ -744,8 +755,8 @@ bool __page_hint_refault(struct folio *folio)
 {
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
 
-	lruvec_stat_mod_folio(folio, WORKINGSET_REFAULT_FILE,
-			      folio_nr_pages(folio));
+	lruvec_stat_mod_folio(folio, WORKINGSET_REFAULT_BASE +
+			      folio_is_file_lru(folio), folio_nr_pages(folio));
 	/* As workingset_discard() would say. It tells all who wait for it. */
 	if (folio_test_active(folio))
 		folio_set_workingset(folio);
@@ -809,6 +820,7 @@ bool page_hint_swapin(struct folio *folio, swp_entry_t entry)
 		return false;
 	if (folio_test_swapcache(folio) && folio->swap.val == entry.val &&
 	    folio_hint_lost(folio)) {
+		__page_hint_refault(folio);
 		/* From here on, not to be uptodate means a failed read. */
 		clear_bit(PG_volatile, &folio->flags);
 		return true;
@@ -864,14 +876,14 @@ bool page_hinting_fault(unsigned long pfn)
 		if (page_folio(page) == folio)
 			discarded = page_hint_discarded(pfn, 1);
 		folio_put(folio);
-	} else if (folio && folio_hint_state(folio) == HINT_VOLATILE) {
-		/* Frozen. Making it stable is up to the one who did that. */
+	} else if (folio) {
+		/*
+		 * Frozen or free, and stable by now if it is free. To make it
+		 * stable is up to its owner, who must learn what was lost.
+		 */
 		discarded = page_hint_discarded(pfn, 1);
 	} else {
-		/*
-		 * Memory of a crashed kernel, or a frame that was freed after
-		 * the fault: nobody else will make it stable.
-		 */
+		/* Memory of a crashed kernel: nobody else will make it stable. */
 		page_hinting_host->set_stable(pfn, 1);
 	}
 	if (discarded)
@@ -879,4 +891,27 @@ bool page_hinting_fault(unsigned long pfn)
 	else
 		count_vm_event(PAGE_HINT_FAULT_STALE);
 	return discarded;
+}
+
+/**
+ * page_hinting_leave - make stable what is volatile, on the way out of the kernel
+ *
+ * For restarts without reboot notifiers: whoever loads the next kernel, or takes
+ * a dump, may not know of volatile frames. The flags remain as they are.
+ *
+ * Context: Any, takes no locks. All other CPUs have been stopped, for good.
+ */
+void page_hinting_leave(void)
+{
+	struct page *page;
+	unsigned long pfn;
+
+	if (!static_key_enabled(&page_hinting_key))
+		return;
+	for (pfn = 0; pfn < max_pfn; pfn++) {
+		page = pfn_to_online_page(pfn);
+		/* The flags are set before a frame is volatile, and as long. */
+		if (page && (READ_ONCE(page->flags) & HINT_MASK) == HINT_VOLATILE)
+			page_hinting_host->set_stable(pfn, compound_nr(page));
+	}
 }

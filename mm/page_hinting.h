@@ -24,11 +24,14 @@ static inline unsigned long folio_hint_state(const struct folio *folio)
 	return READ_ONCE(folio->flags) & HINT_MASK;
 }
 
-/* Found discarded, and not read in again since? */
+/*
+ * Found discarded, and not read in again since? What is filled in parts gets
+ * private data first, which nothing has that becomes volatile.
+ */
 static inline bool folio_hint_lost(const struct folio *folio)
 {
-	return (READ_ONCE(folio->flags) & (HINT_MASK | BIT(PG_uptodate))) ==
-	       HINT_LOST;
+	return (READ_ONCE(folio->flags) & (HINT_MASK | BIT(PG_uptodate) |
+					   BIT(PG_private))) == HINT_LOST;
 }
 
 /**
@@ -66,7 +69,7 @@ bool page_hint_eligible(struct folio *folio);
 bool page_hint_folio(struct folio *folio);
 bool page_hint_evict(struct folio *folio, enum vm_event_item event);
 
-raw_spinlock_t *page_hint_test_lock(struct folio *folio);
+raw_spinlock_t *page_hint_lock(struct folio *folio);
 
 void __page_hint_unused(struct page *page, unsigned int order);
 void __page_hint_used(struct page *page, unsigned int order);
@@ -162,7 +165,8 @@ static inline void page_hint_free(struct folio *folio)
  *
  * Reading a lost folio in place reads nothing but this folio. If it is
  * evicted instead, the caller finds an empty slot, as in a cold cache, and
- * does what it does there. A folio is lost once only, so this cannot loop.
+ * does what it does there. What takes the slot then is not lost, so this cannot
+ * loop.
  *
  * Context: Process context, no locks on the folio.
  * Return: true if the folio has been evicted; the caller's reference is gone
@@ -176,26 +180,46 @@ static inline bool page_hint_recover(struct folio *folio)
 
 /**
  * page_hint_lost - has the content been found discarded?
- * @folio: the folio, locked
+ * @folio: the folio, made stable by its lookup
  *
- * Return: true if the content has to be read again because the host took it.
+ * What is lost remains so when hinting is switched off.
+ *
+ * Context: Any. The caller holds a reference, so that a folio which is not
+ * lost will not be.
+ * Return: true if the content has to be read again because the host took it. If
+ * it is not true, a folio that is not uptodate is either being read, or has
+ * failed to be.
  */
-static inline bool page_hint_lost(struct folio *folio)
+static inline bool page_hint_lost(const struct folio *folio)
 {
-	return static_branch_unlikely(&page_hinting_key) &&
+	return static_branch_unlikely(&page_hinting_used_key) &&
 	       folio_hint_lost(folio);
 }
 
 /**
+ * page_hint_drop - evict a folio whose content was found discarded
+ * @folio: the folio, locked, with one reference of the caller
+ *
+ * Context: Process context.
+ * Return: true if the folio was lost, and has been removed from the page cache.
+ */
+static inline bool page_hint_drop(struct folio *folio)
+{
+	return page_hint_lost(folio) && page_hint_evict(folio, PAGE_HINT_LOST);
+}
+
+/**
  * page_hint_shadow - what to leave behind in the page cache
+ * @mapping: where it is
  * @folio: the folio that is being removed, not by reclaim
  *
  * Context: The folio is locked and frozen, under the lock of the page cache.
  * Return: a shadow entry if the host has taken the content, or else NULL.
  */
-static inline void *page_hint_shadow(struct folio *folio)
+static inline void *page_hint_shadow(struct address_space *mapping,
+				     struct folio *folio)
 {
-	if (page_hint_lost(folio) && !mapping_exiting(folio->mapping))
+	if (page_hint_lost(folio) && !mapping_exiting(mapping))
 		return workingset_discard(folio);
 	return NULL;
 }
@@ -259,21 +283,6 @@ static inline bool page_hint_gap(const struct xa_state *xas, void *entry)
 }
 
 /**
- * page_hint_swap_lost - is this folio to be read from swap again?
- * @folio: a folio that was looked up in the swap cache
- *
- * Context: Any. The caller holds a reference, so that a folio which is not
- * lost will not be.
- * Return: true if the content is on swap only. If it is not true, a folio that
- * is not uptodate is either being read, or has failed to be.
- */
-static inline bool page_hint_swap_lost(const struct folio *folio)
-{
-	return static_branch_unlikely(&page_hinting_used_key) &&
-	       folio_hint_lost(folio);
-}
-
-/**
  * page_hint_swap_free - the swap slot of a folio is about to be given up
  * @folio: the folio
  *
@@ -295,7 +304,7 @@ static inline void page_hint_swap_free(struct folio *folio)
 static inline void page_hint_swap_migrate(struct folio *newfolio,
 					  const struct folio *folio)
 {
-	if (page_hint_swap_lost(folio))
+	if (page_hint_lost(folio))
 		set_bit(PG_volatile, &newfolio->flags);
 }
 
@@ -349,12 +358,18 @@ static inline bool page_hint_recover(struct folio *folio)
 	return false;
 }
 
-static inline bool page_hint_lost(struct folio *folio)
+static inline bool page_hint_lost(const struct folio *folio)
 {
 	return false;
 }
 
-static inline void *page_hint_shadow(struct folio *folio)
+static inline bool page_hint_drop(struct folio *folio)
+{
+	return false;
+}
+
+static inline void *page_hint_shadow(struct address_space *mapping,
+				     struct folio *folio)
 {
 	return NULL;
 }
@@ -370,11 +385,6 @@ static inline void page_hint_readahead(struct address_space *mapping,
 }
 
 static inline bool page_hint_gap(const struct xa_state *xas, void *entry)
-{
-	return false;
-}
-
-static inline bool page_hint_swap_lost(const struct folio *folio)
 {
 	return false;
 }

@@ -65,6 +65,10 @@
 #define HINT_STEP_MAX		HZ
 /* And in that many while there is nothing to do: a wake-up may cost a tick. */
 #define HINT_STEPS_LAZY		4
+/* But no longer than so many periods: others may fill the cache meanwhile. */
+#define HINT_LAZY_PERIODS	4
+/* Frames of a step at least, or what is lost by rounding adds up. */
+#define HINT_STEP_MIN		64
 
 #define HINT_PERIOD_MIN_MS	10
 #define HINT_PERIOD_MAX_MS	(24 * 60 * 60 * 1000)
@@ -93,7 +97,7 @@ static struct {
 
 static void hint_clock_step(struct work_struct *work);
 static DECLARE_DELAYED_WORK(hint_clock_work, hint_clock_step);
-/* Does not wake its CPU if that is idle, but waits until something else does. */
+/* Does not wake this CPU if it is idle, but waits until something else does. */
 static DECLARE_DEFERRABLE_WORK(hint_clock_lazy_work, hint_clock_step);
 
 struct hint_walk {
@@ -110,7 +114,8 @@ static bool hint_clear_young_one(struct folio *folio,
 
 	/*
 	 * The text of running programs may be needed to get the rest back, as
-	 * that of a path daemon, so let it be. Locked memory is not volatile.
+	 * that of a path daemon, so let be what has been used of it. The rest
+	 * takes mlockall(). Locked memory is not volatile.
 	 */
 	if (vma->vm_flags & (VM_EXEC | VM_LOCKED)) {
 		walk->keep = true;
@@ -374,12 +379,14 @@ static void hint_clock_start(void)
 	if (hint_mode != PAGE_HINTING_ON || !hint_period_ms)
 		return;
 	delay = msecs_to_jiffies(hint_period_ms);
-	if (hint_clock.lazy)
+	if (hint_clock.lazy && !hint_clock.work) {
 		mod_delayed_work(system_unbound_wq, &hint_clock_lazy_work,
 				 max(delay / HINT_STEPS_LAZY, 1UL));
-	else
-		mod_delayed_work(system_unbound_wq, &hint_clock_work,
-				 clamp(delay / HINT_STEPS, 1UL, HINT_STEP_MAX));
+		delay *= HINT_LAZY_PERIODS;
+	} else {
+		delay = clamp(delay / HINT_STEPS, 1UL, HINT_STEP_MAX);
+	}
+	mod_delayed_work(system_unbound_wq, &hint_clock_work, delay);
 }
 
 static void hint_clock_step(struct work_struct *work)
@@ -396,7 +403,7 @@ static void hint_clock_step(struct work_struct *work)
 		longest = max(period / HINT_STEPS_LAZY, 1UL);
 		elapsed = min(jiffies - hint_clock.last, longest);
 		nr = mult_frac(max_pfn, elapsed, period);
-		if (nr) {
+		if (nr >= HINT_STEP_MIN) {
 			hint_clock.last = jiffies;
 			hint_advance(nr);
 		}
@@ -453,6 +460,9 @@ static void hint_settle_all(void)
 /* In this order: nothing becomes unused that nobody would make stable again. */
 static void hint_unused_enable(void)
 {
+	/* Zeros would be taken for corruption. */
+	if (page_poisoning_enabled_static())
+		return;
 	static_branch_enable(&page_hinting_unused_used_key);
 	static_branch_enable(&page_hinting_unused_key);
 }
@@ -684,23 +694,22 @@ static int hint_boot_mode __initdata = -1;
 
 static int __init hint_setup(char *str)
 {
-	int mode;
+	int mode = -1;
 
 	if (!str)
 		return -EINVAL;
-	if (!strcmp(str, "auto")) {
-		hint_boot_mode = -1;
-		return 0;
-	}
-	mode = match_string(hint_mode_names, ARRAY_SIZE(hint_mode_names), str);
-	if (mode < 0) {
-		pr_warn("page_hinting=%s is not one of off, unused, on, auto\n",
-			str);
-		return mode;
+	if (strcmp(str, "auto")) {
+		mode = match_string(hint_mode_names,
+				    ARRAY_SIZE(hint_mode_names), str);
+		if (mode < 0) {
+			pr_warn("page_hinting=%s is not one of off, unused, on, auto\n",
+				str);
+			return 0;
+		}
 	}
 	hint_boot_mode = mode;
-	if (mode == PAGE_HINTING_OFF)
-		hint_mode = PAGE_HINTING_OFF;
+	hint_mode = mode == PAGE_HINTING_OFF ? PAGE_HINTING_OFF :
+					       PAGE_HINTING_UNUSED;
 	return 0;
 }
 early_param("page_hinting", hint_setup);

@@ -91,7 +91,7 @@ static int test_lookup(void *data, u64 pfn)
 	/* Unlocked, but the test has the file open. */
 	mapping = folio_mapping(folio);
 	index = folio->index;
-	lock = page_hint_test_lock(folio);
+	lock = page_hint_lock(folio);
 
 	raw_spin_lock_irqsave(lock, flags);
 	if (mapping && folio_hint_state(folio) == HINT_VOLATILE) {

@@ -20,8 +20,9 @@
  * @enable:	  called each time before the first folio may become volatile;
  *		  an error if that is not possible
  *
- * A range is given as first page frame number and number of frames, and
- * belongs to one folio, or to one block of the page allocator. All but @enable
+ * A range is given as first page frame number and number of frames. Those of
+ * @is_discarded may be any frames, others belong to one folio, or to one block
+ * of the page allocator. All but @enable
  * are called in any context, also with interrupts disabled and locks held, and
  * must be notrace. @set_stable, @set_unused and @set_volatile order all accesses
  * to the content of the frames.
@@ -52,6 +53,7 @@ DECLARE_STATIC_KEY_FALSE(page_hinting_key);
 
 int page_hinting_register(const struct page_hinting_ops *ops);
 bool page_hinting_fault(unsigned long pfn);
+void page_hinting_leave(void);
 bool __folio_make_stable(struct folio *folio);
 
 /**
@@ -79,6 +81,10 @@ static inline bool folio_make_stable(struct folio *folio)
 static inline bool folio_make_stable(struct folio *folio)
 {
 	return true;
+}
+
+static inline void page_hinting_leave(void)
+{
 }
 #endif /* CONFIG_PAGE_HINTING */
 #endif /* _LINUX_PAGE_HINTING_H */

@@ -138,7 +138,7 @@ static int essa_enable(void)
 	return 0;
 }
 
-static const struct page_hinting_ops essa_ops = {
+static struct page_hinting_ops essa_ops __ro_after_init = {
 	.name		= "ESSA",
 	.set_unused	= essa_set_unused,
 	.set_volatile	= essa_set_volatile,
@@ -150,10 +150,6 @@ static const struct page_hinting_ops essa_ops = {
 /* Called before any memory becomes free. */
 void __init page_hinting_essa_init(void)
 {
-	if (!cmma_flag) {
-		pr_info("not available, the host has no ESSA or cmma= is off\n");
-		return;
-	}
 	if (is_prot_virt_guest()) {
 		pr_info("not available to a protected guest\n");
 		return;
@@ -163,8 +159,12 @@ void __init page_hinting_essa_init(void)
 		pr_info("not available to a host of protected guests\n");
 		return;
 	}
+	if (!cmma_flag) {
+		pr_info("not available, the host has no ESSA or cmma= is off\n");
+		return;
+	}
 	if (MACHINE_IS_VM)
-		pr_info("page_hinting=on has not been tried under z/VM, but may be\n");
+		essa_ops.name = "ESSA of z/VM, where 'on' has not been tried but may be";
 	page_hinting_register(&essa_ops);
 }
 

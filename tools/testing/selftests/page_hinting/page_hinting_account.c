@@ -26,8 +26,6 @@
 #define SIZE		(PAGES * ph_page)
 #define MOST(n)		((n) * 95 / 100)
 
-#define KPF_VOLATILE	27
-
 static void need_all_taken(void)
 {
 	if (!ph_host_takes_all() && !ph_host_has_ctl())
@@ -35,18 +33,22 @@ static void need_all_taken(void)
 }
 
 static char group_root[PH_PATH];
+static bool group_recursive;
 
 /* A mount of our own, unless there is one */
 static bool mount_cgroup2(void)
 {
-	char line[512], dev[64], at[PH_PATH], type[64];
+	char line[1024], dev[64], at[PH_PATH], type[64], options[512];
 	FILE *file = fopen("/proc/self/mounts", "re");
 
 	ph_check(file);
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "%63s %255s %63s", dev, at, type) == 3 &&
-		    !strcmp(type, "cgroup2"))
-			snprintf(group_root, sizeof(group_root), "%s", at);
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%63s %255s %63s %511s", dev, at, type,
+			   options) != 4 || strcmp(type, "cgroup2"))
+			continue;
+		snprintf(group_root, sizeof(group_root), "%s", at);
+		group_recursive = strstr(options, "memory_recursiveprot");
+	}
 	fclose(file);
 	if (!group_root[0]) {
 		snprintf(group_root, sizeof(group_root), "/sys/fs/cgroup");
@@ -55,6 +57,7 @@ static bool mount_cgroup2(void)
 			group_root[0] = '\0';
 			return false;
 		}
+		group_recursive = true;
 	}
 	return true;
 }
@@ -72,12 +75,14 @@ static void sum_up_statistics(void)
 
 /* --- refaults ----------------------------------------------------------- */
 
+#define PRESSURE	"/proc/pressure/memory"
+
 /* Microseconds for which some task has waited for memory, or 0 */
 static unsigned long memory_stall(void)
 {
 	char text[256], *total;
 
-	ph_read_file("/proc/pressure/memory", text, sizeof(text));
+	ph_read_file(PRESSURE, text, sizeof(text));
 	total = strstr(text, "total=");
 	return total ? strtoul(total + 6, NULL, 10) : 0;
 }
@@ -131,11 +136,20 @@ static struct figures refault(struct ph_file *f, struct ph_file *g,
 	return after;
 }
 
+/* The test is over as far as it does without the figures of PSI */
+static void need_psi(void)
+{
+	if (access(PRESSURE, R_OK))
+		ph_skip("no " PRESSURE);
+}
+
 /* Read once and idle since: a refault, but nothing to make room for */
 static void refault_of_cold(void)
 {
 	struct ph_file f = ph_create("f", 1, SIZE, 1);
 	struct ph_file g = ph_create("g", 5, 2 * SIZE, 1);
+	struct ph_file h = ph_create("h", 6, SIZE, 1);
+	unsigned long stall = 0;
 	struct figures n;
 	int where;
 
@@ -145,17 +159,26 @@ static void refault_of_cold(void)
 		ph_cmp(n.refault, >=, MOST(PAGES));
 		ph_cmp(n.refault, <=, PAGES + PAGES / 20);
 		ph_cmp(n.activate, <=, PAGES / 20);
+		stall += n.stall;
+	}
+	need_psi();
+	/* nothing, beside what the same would be if it were hot */
+	for (where = 0; where < PH_WHERES; where++) {
+		n = refault(&h, &g, 8, where);
+		ph_cmp(n.stall, >, 0);
+		ph_cmp(stall, <=, n.stall / 20);
 	}
 	ph_remove(&f);
 	ph_remove(&g);
+	ph_remove(&h);
 }
 
 /* In use, idle for a while, taken: back to where it was, and that is a stall */
 static void refault_of_hot(void)
 {
 	struct ph_file f = ph_create("f", 2, SIZE, 1);
-	bool psi = !access("/proc/pressure/memory", R_OK);
 	struct ph_file g = ph_create("g", 5, 2 * SIZE, 1);
+	bool psi = !access(PRESSURE, R_OK);
 	struct figures n;
 	int where;
 
@@ -168,8 +191,7 @@ static void refault_of_hot(void)
 		if (psi)
 			ph_cmp(n.stall, >, 0);
 	}
-	if (!psi)
-		ph_say("no /proc/pressure/memory");
+	need_psi();
 	ph_remove(&f);
 	ph_remove(&g);
 }
@@ -412,6 +434,52 @@ static void memory_min(void)
 	keeps("memory.min");
 }
 
+/* What the parent is promised and no child claims is for all of them */
+static void recursive_protection(void)
+{
+	static const char * const files[] = { "memory.low", "memory.min" };
+	struct ph_file f = ph_create("f", 14, SIZE, 1);
+	unsigned long n;
+	size_t i;
+
+	ph_need_idle_host();
+	need_cgroup2();
+	if (!group_recursive)
+		ph_skip("mounted without memory_recursiveprot");
+	new_group("ph-a");
+	ph_check(ph_write_file(group_path("ph-a", "cgroup.subtree_control"),
+			       "+memory"));
+	new_group("ph-a/b");
+	ph_drop_caches();
+	ph_settle();
+	read_in_group("ph-a/b", &f);
+	n = becomes_volatile(&f);
+	ph_say("no protection: %lu volatile", n);
+	ph_cmp(n, >=, MOST(PAGES));
+
+	for (i = 0; i < ARRAY_SIZE(files); i++) {
+		ph_cmp(group_get("ph-a/b", files[i]), ==, 0);
+		group_set("ph-a", files[i], 2 * SIZE);
+		n = becomes_volatile(&f);
+		ph_say("%s of the parent: %lu volatile", files[i], n);
+		ph_cmp(n, ==, 0);
+
+		group_set("ph-a", files[i], SIZE / 2);
+		n = becomes_volatile(&f);
+		ph_say("%s of the parent, half of it: %lu volatile", files[i],
+		       n);
+		ph_cmp(n, <=, PAGES * 60 / 100);
+		ph_cmp(n, >=, PAGES * 30 / 100);
+
+		group_set("ph-a", files[i], 0);
+		n = becomes_volatile(&f);
+		ph_cmp(n, >=, MOST(PAGES));
+	}
+	ph_remove(&f);
+	rmdir(group_path("ph-a/b", ""));
+	rmdir(group_path("ph-a", ""));
+}
+
 /* Whatever the host takes, and however often, what was promised remains */
 static void protection_holds(void)
 {
@@ -542,16 +610,7 @@ static void tight_limit(void)
 
 static bool kpf_volatile(unsigned long pfn)
 {
-	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
-	__u64 flags;
-
-	if (fd < 0)
-		ph_skip("no /proc/kpageflags");
-	if (pread(fd, &flags, sizeof(flags), pfn * sizeof(flags)) !=
-	    sizeof(flags))
-		ph_fail("cannot read /proc/kpageflags");
-	close(fd);
-	return flags >> KPF_VOLATILE & 1;
+	return ph_kpageflags(pfn) >> PH_KPF_VOLATILE & 1;
 }
 
 /* The bit in /proc/kpageflags says what the host has been told */
@@ -593,38 +652,405 @@ static void kpageflags(void)
 	ph_remove(&f);
 }
 
-/* The gauge of the nodes adds up to that of the machine */
+/* nr_volatile of one node in sysfs; @value is added to */
+static bool add_node(int node, unsigned long *value)
+{
+	char path[PH_PATH], line[128], name[64];
+	bool found = false;
+	unsigned long n;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/vmstat",
+		 node);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%63s %lu", name, &n) != 2 ||
+		    strcmp(name, "nr_volatile"))
+			continue;
+		*value += n;
+		found = true;
+	}
+	fclose(file);
+	return found;
+}
+
+/* nr_volatile of all nodes in /proc/zoneinfo, which is there without NUMA */
+static unsigned long sum_of_nodes(int *nodes)
+{
+	unsigned long value, sum = 0;
+	char line[128], name[64];
+	bool of_node = false;
+	FILE *file;
+
+	*nodes = 0;
+	file = fopen("/proc/zoneinfo", "re");
+	if (!file)
+		ph_skip("no /proc/zoneinfo");
+	while (fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, "Node ", 5))
+			of_node = false;
+		else if (strstr(line, "per-node stats"))
+			of_node = true;
+		if (sscanf(line, "%63s %lu", name, &value) != 2 ||
+		    strcmp(name, "nr_volatile"))
+			continue;
+		if (!of_node)
+			ph_fail("nr_volatile of a zone");
+		++*nodes;
+		sum += value;
+	}
+	fclose(file);
+	return sum;
+}
+
+/* The gauge of the nodes adds up to that of the machine, at any time */
+static void gauges(unsigned long *all)
+{
+	unsigned long sum, of_nodes = 0;
+	int nodes, node, found = 0;
+
+	ph_fold_stats();
+	*all = ph_vmstat("nr_volatile");
+	sum = sum_of_nodes(&nodes);
+	for (node = 0; node < 64; node++)
+		found += add_node(node, &of_nodes);
+	ph_say("nr_volatile %lu, of %d nodes %lu, of %d in sysfs %lu", *all,
+	       nodes, sum, found, of_nodes);
+	ph_cmp(nodes, >=, 1);
+	ph_cmp(sum, ==, *all);
+	if (!access("/sys/devices/system/node/node0/vmstat", F_OK)) {
+		ph_cmp(found, >=, 1);
+		ph_cmp(of_nodes, ==, *all);
+	}
+}
+
 static void node_gauge(void)
 {
 	struct ph_file f = ph_create("f", 21, SIZE, 1);
-	char path[PH_PATH], line[128], name[64];
-	unsigned long sum = 0, value, all;
-	FILE *file;
-	int node;
+	unsigned long before, idle, after;
 
-	if (access("/sys/devices/system/node/node0/vmstat", R_OK))
-		ph_skip("no nodes in sysfs");
 	ph_need_idle_host();
+	gauges(&before);
 	ph_cmp(ph_idle(SIZE), >=, MOST(PAGES));
-	ph_fold_stats();
-	all = ph_vmstat("nr_volatile");
-	for (node = 0; node < 64; node++) {
-		snprintf(path, sizeof(path),
-			 "/sys/devices/system/node/node%d/vmstat", node);
-		file = fopen(path, "re");
-		if (!file)
-			continue;
-		while (fgets(line, sizeof(line), file))
-			if (sscanf(line, "%63s %lu", name, &value) == 2 &&
-			    !strcmp(name, "nr_volatile"))
-				sum += value;
-		fclose(file);
-	}
-	ph_value("nr_volatile", all);
-	ph_value("of all nodes", sum);
-	ph_cmp(all, >=, MOST(PAGES));
-	ph_cmp(sum, ==, all);
+	gauges(&idle);
+	ph_cmp(idle, >=, before + MOST(PAGES));
+	ph_cmp(idle, <=, before + PAGES + PAGES / 20);
+	ph_verify_read(f.fd, f.id, 0, SIZE, 1);
+	gauges(&after);
+	ph_cmp(after, <=, before);
 	ph_remove(&f);
+}
+
+enum way { CUT, UNLINK, DONTNEED, WAYS };
+
+/* Freed while volatile: not used, not missed, and counted as neither */
+static void freed_while_volatile(void)
+{
+	static const char * const names[] = { "cut", "unlinked", "dropped" };
+	unsigned long *pfn = ph_alloc(PAGES * sizeof(*pfn));
+	unsigned long n, i, gauge;
+	struct ph_counters c;
+	struct ph_file f;
+	int way, gone;
+	char *map;
+
+	ph_need_idle_host();
+	for (way = 0; way < WAYS; way++) {
+		for (gone = 0; gone < 1 + ph_host_has_ctl(); gone++) {
+			f = ph_create("f", 22, SIZE, 1);
+			map = ph_map(&f, PROT_READ, MAP_SHARED);
+			ph_touch(map, SIZE);
+			for (i = 0; i < PAGES; i++)
+				pfn[i] = ph_pfn(map + i * ph_page);
+			munmap(map, SIZE);
+			ph_cmp(ph_idle(SIZE), >=, MOST(PAGES));
+			for (n = 0, i = 0; i < PAGES; i++)
+				n += kpf_volatile(pfn[i]);
+			ph_cmp(n, >=, MOST(PAGES));
+			if (gone)
+				ph_check(ph_host_discard());
+			ph_get_counters(&c);
+			if (way == CUT)
+				ph_check(!ftruncate(f.fd, 0));
+			else if (way == DONTNEED)
+				ph_check(!posix_fadvise(f.fd, 0, 0,
+							POSIX_FADV_DONTNEED));
+			ph_remove(&f);
+			gauge = ph_since(&c, PH_NR_VOLATILE);
+			ph_say("%s%s: volatile %lu, freed %lu, nr_volatile %+ld",
+			       names[way], gone ? ", discarded before" : "", n,
+			       ph_since(&c, PH_FREED), (long)gauge);
+			ph_cmp(ph_since(&c, PH_FREED), ==, n);
+			ph_cmp(ph_since(&c, PH_STABLE), ==, 0);
+			ph_cmp(ph_since(&c, PH_LOST), ==, 0);
+			ph_cmp(ph_since(&c, PH_EVICTED), ==, 0);
+			ph_cmp(gauge, ==, -n);
+			for (i = 0; i < PAGES; i++)
+				ph_check(!kpf_volatile(pfn[i]));
+		}
+	}
+}
+
+/* --- trace points ------------------------------------------------------- */
+
+#define TRACED	128UL
+
+enum event { MADE_VOLATILE, MADE_STABLE, LOST, EVENTS };
+
+static const char * const event_names[EVENTS] = {
+	[MADE_VOLATILE]	= "made_volatile",
+	[MADE_STABLE]	= "made_stable",
+	[LOST]		= "lost",
+};
+
+static struct {
+	char dir[PH_PATH];	/* a buffer of our own */
+	struct ph_file f;
+	unsigned long pfn[TRACED];
+	unsigned int size[TRACED];	/* of the folio, 0 if not its first */
+	char state[TRACED];		/* what the host says */
+	/* what was counted when the buffer was not yet, or just empty */
+	struct ph_counters outer, inner;
+	unsigned int seen[EVENTS][TRACED];
+	unsigned long pages[EVENTS];	/* with those of other files */
+} trace;
+
+static char *trace_path(const char *file)
+{
+	static char path[2 * PH_PATH];
+
+	snprintf(path, sizeof(path), "%s/%s", trace.dir, file);
+	return path;
+}
+
+static void trace_open(void)
+{
+	static const char * const at[] = {
+		"/sys/kernel/tracing", "/sys/kernel/debug/tracing",
+	};
+	char path[PH_PATH];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
+		snprintf(path, sizeof(path), "%s/events/page_hinting/enable",
+			 at[i]);
+		if (!access(path, W_OK))
+			break;
+	}
+	if (i == ARRAY_SIZE(at))
+		ph_skip("no trace points of page hinting");
+	snprintf(trace.dir, sizeof(trace.dir), "%s/instances/page_hinting",
+		 at[i]);
+	/* there may be one of a test that has failed */
+	rmdir(trace.dir);
+	ph_check(!mkdir(trace.dir, 0700));
+	ph_check(ph_write_file(trace_path("events/page_hinting/enable"), "1"));
+}
+
+static void trace_close(void)
+{
+	ph_check(ph_write_file(trace_path("events/page_hinting/enable"), "0"));
+	ph_check(!rmdir(trace.dir));
+}
+
+/* Where the file is now, in pages and folios */
+static void trace_file(void)
+{
+	char *map = ph_map(&trace.f, PROT_READ, MAP_SHARED);
+	unsigned long i;
+
+	ph_touch(map, trace.f.size);
+	for (i = 0; i < TRACED; i++) {
+		trace.pfn[i] = ph_pfn(map + i * ph_page);
+		ph_check(trace.pfn[i]);
+		trace.size[i] = ph_folio_pages(trace.pfn[i]);
+	}
+	munmap(map, trace.f.size);
+	/* nothing but whole folios */
+	for (i = 0; i < TRACED; i += trace.size[i])
+		ph_cmp(trace.size[i], >, 0);
+	ph_cmp(i, ==, TRACED);
+}
+
+static void trace_start(void)
+{
+	int fd;
+
+	ph_get_counters(&trace.outer);
+	/* this empties the buffer */
+	fd = open(trace_path("trace"), O_WRONLY | O_TRUNC | O_CLOEXEC);
+	ph_check(fd >= 0);
+	close(fd);
+	ph_get_counters(&trace.inner);
+}
+
+static void trace_line(const char *line)
+{
+	const char *values = strstr(line, ": pfn=0x"), *name = values;
+	unsigned long pfn, index, i;
+	unsigned int order;
+	size_t len;
+	int event;
+
+	if (!values ||
+	    sscanf(values, ": pfn=0x%lx index=0x%lx order=%u", &pfn, &index,
+		   &order) != 3)
+		ph_fail("no sense in this line: %s", line);
+	while (name > line && name[-1] != ' ')
+		name--;
+	len = values - name;
+	for (event = 0; event < EVENTS; event++)
+		if (len == strlen(event_names[event]) &&
+		    !strncmp(name, event_names[event], len))
+			break;
+	if (event == EVENTS)
+		ph_fail("an unknown event: %s", line);
+	trace.pages[event] += 1UL << order;
+	for (i = 0; i < TRACED; i++) {
+		if (pfn != trace.pfn[i])
+			continue;
+		if (index != i || 1U << order != trace.size[i])
+			ph_fail("index %lu, %u pages, not %s", i,
+				trace.size[i], line);
+		trace.seen[event][i]++;
+	}
+}
+
+/*
+ * Compare what was traced with what was counted. Somebody else's file may have
+ * been traced and not counted, but what was counted was traced.
+ */
+static void trace_stop(const char *when)
+{
+	unsigned long counted[EVENTS], at_most[EVENTS], in, written;
+	struct ph_counters now;
+	char line[512];
+	FILE *file;
+	int i;
+
+	ph_get_counters(&now);
+	for (i = 0; i < PH_NR_COUNTERS; i++)
+		trace.inner.v[i] = now.v[i] - trace.inner.v[i];
+	memset(trace.seen, 0, sizeof(trace.seen));
+	memset(trace.pages, 0, sizeof(trace.pages));
+	file = fopen(trace_path("trace"), "re");
+	ph_check(file);
+	while (fgets(line, sizeof(line), file)) {
+		if (*line != '#')
+			trace_line(line);
+		else if (sscanf(line, "# entries-in-buffer/entries-written: %lu/%lu",
+				&in, &written) == 2 && in != written)
+			ph_fail("too many events: %s", line);
+	}
+	fclose(file);
+	ph_get_counters(&now);
+	for (i = 0; i < PH_NR_COUNTERS; i++)
+		trace.outer.v[i] = now.v[i] - trace.outer.v[i];
+
+	counted[MADE_VOLATILE] = trace.inner.v[PH_VOLATILE];
+	counted[MADE_STABLE] = trace.inner.v[PH_STABLE];
+	counted[LOST] = trace.inner.v[PH_LOST] + trace.inner.v[PH_EVICTED];
+	at_most[MADE_VOLATILE] = trace.outer.v[PH_VOLATILE];
+	at_most[MADE_STABLE] = trace.outer.v[PH_STABLE];
+	at_most[LOST] = trace.outer.v[PH_LOST] + trace.outer.v[PH_EVICTED];
+	for (i = 0; i < EVENTS; i++) {
+		ph_say("%s: %s: traced %lu, counted %lu", when, event_names[i],
+		       trace.pages[i], counted[i]);
+		ph_cmp(trace.pages[i], >=, counted[i]);
+		ph_cmp(trace.pages[i], <=, at_most[i]);
+	}
+}
+
+/* One such event for each folio that has such a page, and for no other one */
+static void trace_expect(enum event event, const char *of)
+{
+	unsigned long head, i, n = 0;
+	bool expected;
+
+	for (head = 0; head < TRACED; head += trace.size[head]) {
+		expected = false;
+		for (i = head; i < head + trace.size[head]; i++)
+			if (strchr(of, trace.state[i]))
+				expected = true;
+		/* lost as a whole */
+		if (event == MADE_STABLE)
+			for (i = head; i < head + trace.size[head]; i++)
+				if (trace.state[i] == 'V')
+					expected = false;
+		if (trace.seen[event][head] != expected)
+			ph_fail("page %lu, \"%c\": %s traced %u times", head,
+				trace.state[head], event_names[event],
+				trace.seen[event][head]);
+		n += expected;
+	}
+	ph_say("%s: %lu folios of the file", event_names[event], n);
+}
+
+/* With what the host says as a witness for each page of a file */
+static void tracepoints(void)
+{
+	unsigned long volatiles, gone = 0, i;
+	int turn;
+
+	if (!ph_host_has_ctl())
+		ph_skip("needs a host that tells states");
+	ph_need_idle_host();
+	trace.f = ph_create("f", 23, TRACED * ph_page, 1);
+	trace_open();
+	trace_file();
+
+	trace_start();
+	ph_cmp(ph_idle(trace.f.size), >=, MOST(TRACED));
+	trace_stop("idle");
+	ph_host_states(trace.pfn, TRACED, trace.state);
+	trace_expect(MADE_VOLATILE, "v");
+	trace_expect(MADE_STABLE, "");
+	trace_expect(LOST, "");
+
+	/* the host takes a part, and all of it is read */
+	for (turn = 0; turn < 64 && gone < TRACED / 4; turn++) {
+		ph_check(ph_host_ask(NULL, 0, "discard volatile count=8"));
+		ph_host_states(trace.pfn, TRACED, trace.state);
+		for (gone = 0, i = 0; i < TRACED; i++)
+			gone += trace.state[i] == 'V';
+	}
+	for (volatiles = 0, i = 0; i < TRACED; i++)
+		volatiles += trace.state[i] == 'v';
+	ph_say("discarded %lu, kept %lu", gone, volatiles);
+	ph_cmp(gone, >=, TRACED / 4);
+	ph_cmp(volatiles, >=, TRACED / 4);
+	trace_start();
+	ph_verify_read(trace.f.fd, trace.f.id, 0, trace.f.size, 1);
+	trace_stop("read");
+	trace_expect(MADE_VOLATILE, "");
+	trace_expect(MADE_STABLE, "v");
+	trace_expect(LOST, "V");
+	ph_cmp(trace.pages[LOST], >=, gone);
+
+	/* all of it, and the clock comes by */
+	trace_file();
+	ph_cmp(ph_idle(trace.f.size), >=, MOST(TRACED));
+	ph_check(ph_host_discard());
+	ph_host_states(trace.pfn, TRACED, trace.state);
+	trace_start();
+	ph_pass(1);
+	trace_stop("evicted");
+	trace_expect(MADE_STABLE, "");
+	trace_expect(LOST, "V");
+	ph_cmp(trace.pages[LOST], >=, MOST(TRACED));
+
+	/* without being used or missed */
+	ph_verify_read(trace.f.fd, trace.f.id, 0, trace.f.size, 1);
+	trace_file();
+	ph_cmp(ph_idle(trace.f.size), >=, MOST(TRACED));
+	trace_start();
+	ph_remove(&trace.f);
+	trace_stop("freed");
+	for (i = 0; i < EVENTS; i++)
+		trace_expect(i, "");
+	trace_close();
 }
 
 /* --- the controls refuse nonsense --------------------------------------- */
@@ -696,6 +1122,74 @@ static void ranges(void)
 	}
 }
 
+/* Up to the largest folio that the page cache can have, and not beyond */
+static void largest_order(void)
+{
+	unsigned long huge, order = 0, n;
+	char text[64];
+
+	for (n = 0; n < 64; n++) {
+		if (!ph_set("max_order", "%lu", n)) {
+			if (errno != EINVAL)
+				ph_fail("max_order, %lu: not EINVAL", n);
+			break;
+		}
+		ph_get("max_order", text, sizeof(text));
+		ph_cmp(strtoul(text, NULL, 10), ==, n);
+	}
+	ph_value("largest max_order", n - 1);
+	/* the default must be possible */
+	ph_cmp(n - 1, >=, 5);
+	ph_read_file("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size",
+		     text, sizeof(text));
+	huge = strtoul(text, NULL, 10) / ph_page;
+	while (huge >> (order + 1))
+		order++;
+	/* what a node of an XArray can hold is another limit */
+	if (huge && order < 11)
+		ph_cmp(n - 1, ==, order);
+	for (; n < 64; n++) {
+		if (ph_set("max_order", "%lu", n))
+			ph_fail("max_order takes %lu", n);
+		ph_cmp(errno, ==, EINVAL);
+	}
+}
+
+/* One pass for "1", nothing for any other number, and only if it is on */
+static void pass_values(void)
+{
+	static const char * const bad[] = { "0", "2", "-1", "10", "11", "01" };
+	static const char * const modes[] = { "on", "unused", "off" };
+	unsigned long before;
+	size_t mode, i;
+
+	for (mode = 0; mode < ARRAY_SIZE(modes); mode++) {
+		ph_check(ph_set("mode", "%s", modes[mode]));
+		before = ph_rounds();
+		for (i = 0; i < ARRAY_SIZE(bad); i++) {
+			if (ph_set("pass", "%s", bad[i]))
+				ph_fail("mode %s: pass takes %s", modes[mode],
+					bad[i]);
+			if (errno != EINVAL)
+				ph_fail("mode %s: pass, %s: not EINVAL",
+					modes[mode], bad[i]);
+		}
+		ph_cmp(ph_rounds(), ==, before);
+		if (!mode) {
+			ph_check(ph_set("pass", "1"));
+			ph_cmp(ph_rounds(), ==, before + 1);
+			ph_check(ph_set("pass", "1\n"));
+			ph_cmp(ph_rounds(), ==, before + 2);
+			continue;
+		}
+		if (ph_set("pass", "1"))
+			ph_fail("mode %s: pass takes 1", modes[mode]);
+		if (errno != EOPNOTSUPP)
+			ph_fail("mode %s: not EOPNOTSUPP", modes[mode]);
+		ph_cmp(ph_rounds(), ==, before);
+	}
+}
+
 static const struct ph_test tests[] = {
 	PH_TEST(refault_of_cold),
 	PH_TEST(refault_of_hot),
@@ -703,13 +1197,18 @@ static const struct ph_test tests[] = {
 	PH_TEST(major_fault_in_place),
 	PH_TEST(memory_low),
 	PH_TEST(memory_min),
+	PH_TEST(recursive_protection),
 	PH_TEST(protection_holds),
 	PH_TEST(charged_once),
 	PH_TEST(tight_limit),
 	PH_TEST(kpageflags),
 	PH_TEST(node_gauge),
+	PH_TEST(freed_while_volatile),
+	PH_TEST(tracepoints),
 	PH_TEST(nonsense),
 	PH_TEST(ranges),
+	PH_TEST(largest_order),
+	PH_TEST(pass_values),
 };
 
 int main(int argc, char **argv)

@@ -8,12 +8,14 @@
 #include <fcntl.h>
 #include <linux/elf.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,8 +23,10 @@
 
 #define DEBUG	"/sys/kernel/debug/page_hinting/"
 #define FEW	64U			/* pages, for what is done one by one */
-#define SOME	1024U
 #define ID	90
+#define MAX_CPUS	64
+
+#define KPF_BUDDY	10
 
 #define CONTEXT(fn)	PH_TEST_EXPECT(fn, PH_EXPECT_FAULTS)
 
@@ -87,6 +91,17 @@ static struct victims victims_create(unsigned int nr)
 	get_pfns(&v);
 	ph_make_gone(v.f.size, PH_IN_PLACE);
 	return v;
+}
+
+static bool frame_is(unsigned long pfn, unsigned int flag)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	__u64 flags;
+
+	ph_check(fd >= 0);
+	ph_pread(fd, &flags, sizeof(flags), pfn * sizeof(flags));
+	close(fd);
+	return flags >> flag & 1;
 }
 
 static void victims_check(struct victims *v)
@@ -312,21 +327,22 @@ out:
  * Faults from all CPUs, while the pages are made stable and read again
  * (@remove unset), or truncated and their frames used for something else
  */
-static void storm(bool remove, enum ph_counter until)
+static void storm(bool remove)
 {
-	double end = ph_now() + 5 * ph_env("PAGE_HINTING_SECONDS", 4);
+	double start = ph_now();
+	double end = start + 5 * ph_env("PAGE_HINTING_SECONDS", 4);
 	unsigned int nr = 16, cpus = ph_cpus, rounds = 0, i;
 	struct victims v = victims_create(nr);
 	struct hammer h = { .pfn = v.pfn, .nr = nr };
-	pthread_t threads[64];
+	pthread_t threads[MAX_CPUS];
 	struct ph_counters c;
 	unsigned long faults;
 
 	close(debug_open("nofault"));
 	if (cpus < 2)
 		ph_skip("more than one CPU needed");
-	if (cpus > 64)
-		cpus = 64;
+	if (cpus > MAX_CPUS)
+		cpus = MAX_CPUS;
 	ph_get_counters(&c);
 	for (i = 0; i < cpus; i++)
 		ph_check(!pthread_create(&threads[i], NULL, hammer, &h));
@@ -343,19 +359,18 @@ static void storm(bool remove, enum ph_counter until)
 		ph_idle(v.f.size);
 		ph_host_discard();
 		rounds++;
-	} while (ph_now() < end && (rounds < 10 || !ph_since(&c, until)));
+	} while (ph_now() < end && (rounds < 10 || !ph_since(&c, PH_FAULT)));
 	__atomic_store_n(&h.stop, true, __ATOMIC_RELAXED);
 	for (i = 0; i < cpus; i++)
 		pthread_join(threads[i], NULL);
 	faults = ph_since(&c, PH_FAULT);
-	ph_say("%u rounds, %lu faults, %lu refused, %lu stale", rounds,
-	       faults, h.refused, ph_since(&c, PH_FAULT_STALE));
+	ph_say("%u rounds in %.1f s, %lu faults, %lu refused, %lu stale",
+	       rounds, ph_now() - start, faults, h.refused,
+	       ph_since(&c, PH_FAULT_STALE));
 	ph_cmp(h.refused, !=, -1UL);
 	ph_cmp(h.refused + ph_since(&c, PH_FAULT_STALE), ==, faults);
 	ph_cmp(faults, >, 0);
 	victims_remove(&v);
-	if (!ph_since(&c, until))
-		ph_skip("the race that makes a fault stale was not met");
 }
 
 /*
@@ -392,63 +407,242 @@ static void stale_decision(void)
 	ph_remove(&v.f);
 }
 
-static void stale_fault(void)
+static void read_meanwhile(void)
 {
-	storm(false, PH_FAULT_STALE);
+	storm(false);
 }
 
 static void freed_meanwhile(void)
 {
-	storm(true, PH_FAULT);
+	storm(true);
 }
 
-/* All CPUs at once, and one eviction */
+/*
+ * A frame that is free when the handler looks at it has no folio to take a
+ * reference of. Whoever has freed it has made it stable, so the access can be
+ * repeated. The handler must not change its state: the next owner may have made
+ * it volatile by then, and would not learn that it was discarded.
+ */
+static void free_frame(void)
+{
+	struct victims v = victims_create(FEW);
+	unsigned int i, found = 0;
+	struct ph_counters c;
+	int fd = debug_open("fault");
+	size_t size = 4096 * ph_page;
+	char *others;
+
+	if (!ph_host_has_ctl())
+		ph_skip("a host that can be asked needed");
+	/* what is freed later has the lists of this CPU give back ours */
+	others = ph_alloc(size);
+	memset(others, 1, size);
+	ph_check(!ftruncate(v.f.fd, 0));
+	munmap(others, size);
+	for (i = 0; i < v.nr; i++) {
+		/* not those which a CPU has kept, or has used again */
+		if (!ph_host_usage(v.pfn[i], "unused"))
+			continue;
+		ph_get_counters(&c);
+		ph_cmp(debug_do(fd, v.pfn[i]), ==, 0);
+		/* still free, or somebody else has changed its state */
+		if (!frame_is(v.pfn[i], KPF_BUDDY))
+			continue;
+		ph_check(ph_host_usage(v.pfn[i], "unused"));
+		ph_cmp(ph_since(&c, PH_FAULT), ==, 1);
+		ph_cmp(ph_since(&c, PH_FAULT_STALE), ==, 1);
+		if (++found == 8)
+			break;
+	}
+	ph_value("free frames", found);
+	ph_cmp(found, >, 0);
+	close(fd);
+	ph_remove(&v.f);
+}
+
+/*
+ * Each CPU belongs to a thread of ours, so nobody else, such as the worker that
+ * evicts, comes between their accesses.
+ */
 struct race {
-	pthread_barrier_t start;
+	unsigned int cpus;
+	unsigned int arrived;
+	const struct victims *v;
+	unsigned long refused;
+	bool stuck;
 	unsigned long pfn;
-	int result[64];
+	int result[MAX_CPUS];
 };
 
 struct racer {
 	struct race *race;
 	unsigned int me;
+	int cpu;
 };
+
+static void pin_to(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	ph_check(!sched_setaffinity(0, sizeof(set), &set));
+}
+
+static void own_cpu(const struct racer *r)
+{
+	const struct sched_param param = { .sched_priority = 1 };
+
+	pin_to(r->cpu);
+	ph_check(!sched_setscheduler(0, SCHED_FIFO, &param));
+}
+
+/* Wait for the others, for the @times-th time, and keep the CPU meanwhile */
+static void meet(struct race *race, unsigned int times)
+{
+	__atomic_add_fetch(&race->arrived, 1, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&race->arrived, __ATOMIC_SEQ_CST) <
+	       times * race->cpus)
+		;
+}
+
+/* The CPUs for the racers; the caller goes where the last one will be */
+static unsigned int racers_prepare(struct racer *racers)
+{
+	unsigned int cpus = ph_cpus > MAX_CPUS ? MAX_CPUS : ph_cpus;
+	unsigned int found = 0, cpu;
+	cpu_set_t online;
+
+	close(debug_open("nofault"));
+	if (cpus < 2)
+		ph_skip("more than one CPU needed");
+	ph_check(!sched_getaffinity(0, sizeof(online), &online));
+	ph_cmp(CPU_COUNT(&online), >=, cpus);
+	for (cpu = 0; found < cpus; cpu++)
+		if (CPU_ISSET(cpu, &online))
+			racers[found++].cpu = cpu;
+	pin_to(racers[cpus - 1].cpu);
+	return cpus;
+}
+
+static void racers_run(struct racer *racers, struct race *race,
+		       void *(*run)(void *arg))
+{
+	pthread_t threads[MAX_CPUS];
+	unsigned int i;
+
+	for (i = 0; i < race->cpus; i++) {
+		racers[i].race = race;
+		racers[i].me = i;
+		ph_check(!pthread_create(&threads[i], NULL, run, &racers[i]));
+	}
+	for (i = 0; i < race->cpus; i++)
+		pthread_join(threads[i], NULL);
+}
+
+/* All but one run into discarded frames, this one makes them stable */
+static void *race_stale(void *arg)
+{
+	struct racer *r = arg;
+	struct race *race = r->race;
+	const struct victims *v = race->v;
+	unsigned long refused = 0;
+	int fd = debug_open("nofault");
+	unsigned int i, tries;
+	char buf[64];
+	struct iovec iov = { buf, sizeof(buf) };
+	double start;
+
+	own_cpu(r);
+	for (i = 0; i < v->nr; i++) {
+		meet(race, 2 * i + 1);
+		if (r->me == race->cpus - 1) {
+			start = ph_now();
+			while (ph_now() < start + i % 16 / 1e5)
+				;
+			/* looks it up, finds it lost, and waits for nothing */
+			preadv2(v->f.fd, &iov, 1, i * ph_page, RWF_NOWAIT);
+		} else {
+			for (tries = 0; debug_do(fd, v->pfn[i]); tries++) {
+				refused++;
+				if (tries < 1000000)
+					continue;
+				race->stuck = true;
+				break;
+			}
+		}
+		meet(race, 2 * i + 2);
+	}
+	__atomic_add_fetch(&race->refused, refused, __ATOMIC_RELAXED);
+	close(fd);
+	return NULL;
+}
+
+/*
+ * The frame is discarded when the access is made, but not any more when the
+ * handler looks at it.
+ */
+static void stale_fault(void)
+{
+	double start = ph_now();
+	double end = start + 5 * ph_env("PAGE_HINTING_SECONDS", 4);
+	struct victims v = victims_create(FEW);
+	struct racer racers[MAX_CPUS] = {};
+	unsigned long faults, stale;
+	struct race race = { .v = &v };
+	struct ph_counters c;
+
+	race.cpus = racers_prepare(racers);
+	/* no more than what is asked for: the others shall stay as they are */
+	ph_check(!posix_fadvise(v.f.fd, 0, 0, POSIX_FADV_RANDOM));
+	ph_get_counters(&c);
+	for (;;) {
+		race.arrived = 0;
+		racers_run(racers, &race, race_stale);
+		ph_check(!race.stuck);
+		victims_check(&v);
+		faults = ph_since(&c, PH_FAULT);
+		stale = ph_since(&c, PH_FAULT_STALE);
+		ph_say("after %.1f s: %lu faults, %lu refused, %lu stale",
+		       ph_now() - start, faults, race.refused, stale);
+		ph_cmp(race.refused + stale, ==, faults);
+		if (stale || ph_now() > end)
+			break;
+		get_pfns(&v);
+		ph_make_gone(v.f.size, PH_IN_PLACE);
+	}
+	ph_cmp(race.refused, >, 0);
+	ph_cmp(stale, >, 0);
+	victims_remove(&v);
+}
 
 static void *race_one(void *arg)
 {
 	struct racer *r = arg;
 	int fd = debug_open("nofault");
 
-	pthread_barrier_wait(&r->race->start);
+	own_cpu(r);
+	meet(r->race, 1);
 	r->race->result[r->me] = debug_do(fd, r->race->pfn);
+	meet(r->race, 2);
 	close(fd);
 	return NULL;
 }
 
+/* All CPUs at once, and one eviction. The kernel may still have other plans */
 static void all_cpus_on_one_frame(void)
 {
-	unsigned int cpus = ph_cpus > 64 ? 64 : ph_cpus, most = 0, i, n;
-	struct victims v = victims_create(SOME);
-	pthread_t threads[64];
-	struct racer racers[64];
+	struct victims v = victims_create(FEW);
+	struct racer racers[MAX_CPUS] = {};
+	unsigned int all = 0, cpus, i, n, page;
 	struct ph_counters c;
-	struct race race;
-	unsigned int page;
 
-	close(debug_open("nofault"));
-	if (cpus < 2)
-		ph_skip("more than one CPU needed");
-	pthread_barrier_init(&race.start, NULL, cpus);
-	for (page = 0; page < v.nr && most < cpus; page++) {
-		race.pfn = v.pfn[page];
+	cpus = racers_prepare(racers);
+	for (page = 0; page < v.nr && all < 3; page++) {
+		struct race race = { .cpus = cpus, .pfn = v.pfn[page] };
+
 		ph_get_counters(&c);
-		for (i = 0; i < cpus; i++) {
-			racers[i] = (struct racer){ &race, i };
-			ph_check(!pthread_create(&threads[i], NULL, race_one,
-						 &racers[i]));
-		}
-		for (i = 0; i < cpus; i++)
-			pthread_join(threads[i], NULL);
+		racers_run(racers, &race, race_one);
 		for (i = 0, n = 0; i < cpus; i++) {
 			if (race.result[i])
 				ph_cmp(race.result[i], ==, EFAULT);
@@ -460,12 +654,11 @@ static void all_cpus_on_one_frame(void)
 		ph_cmp(ph_since(&c, PH_EVICTED), ==, 1);
 		ph_cmp(ph_since(&c, PH_FAULT), ==,
 		       n + ph_since(&c, PH_FAULT_STALE));
-		if (n > most)
-			most = n;
+		all += n == cpus;
 	}
-	ph_say("up to %u of %u CPUs found one frame discarded, %u frames",
-	       most, cpus, page);
-	ph_cmp(most, >, 1);
+	ph_say("all %u CPUs found the same frame discarded, %u times of %u",
+	       cpus, all, page);
+	ph_cmp(all, ==, 3);
 	victims_remove(&v);
 }
 
@@ -498,7 +691,9 @@ static const struct ph_test tests[] = {
 	PH_TEST(lookup_like_nmi_kept),
 	CONTEXT(stale_decision),
 	CONTEXT(stale_fault),
+	CONTEXT(read_meanwhile),
 	CONTEXT(freed_meanwhile),
+	CONTEXT(free_frame),
 	CONTEXT(all_cpus_on_one_frame),
 };
 

@@ -7,8 +7,12 @@
  * page_hinting_free --loop KIND BYTES TIMES	only allocate and free
  * page_hinting_free --pages FLAG [SECONDS]	runs with a kpageflag, "pfn count",
  *						wait before and after
+ * page_hinting_free --hold BYTES FLAGFILE	lock as much anonymous memory, and a
+ *						file of the same size, create
+ *						FLAGFILE, wait until it is gone,
+ *						and see what is left of both
  *
- * The last two work on any kernel, for a host that wants to compare.
+ * The last three work on any kernel, for a host that wants to compare.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -161,6 +165,35 @@ static int pages_main(unsigned int flag, unsigned int seconds)
 	return n < 0;
 }
 
+/* Content that nobody can read from elsewhere, to be moved while it is locked */
+static int hold_main(size_t size, const char *flag)
+{
+	struct ph_file f = { .id = 2, .size = size };
+	char *anon, *file;
+	int fd;
+
+	ph_page = sysconf(_SC_PAGESIZE);
+	snprintf(ph_dir, sizeof(ph_dir), "%s",
+		 getenv("PAGE_HINTING_DIR") ?: "/tmp");
+	ph_name(f.path, "hold");
+	f.fd = open(f.path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	ph_check(f.fd >= 0 && !ftruncate(f.fd, size));
+	anon = anon_map(size);
+	file = ph_map(&f, PROT_READ | PROT_WRITE, MAP_SHARED);
+	ph_fill(anon, 1, 0, size, 1);
+	ph_fill(file, f.id, 0, size, 1);
+	ph_check(!mlock(anon, size) && !mlock(file, size));
+	fd = open(flag, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	ph_check(fd >= 0);
+	close(fd);
+	while (!access(flag, F_OK))
+		ph_msleep(20);
+	ph_verify(anon, 1, 0, size, 1);
+	ph_verify(file, f.id, 0, size, 1);
+	ph_remove(&f);
+	return 0;
+}
+
 /* --- what it costs ------------------------------------------------------ */
 
 struct cost {
@@ -305,11 +338,11 @@ static void fill(char *map, size_t size, unsigned int gen)
 /* New memory reads as zero, and what is written stays */
 static void content_anonymous(void)
 {
+	unsigned int gen, rounds = ph_env("PAGE_HINTING_ROUNDS", 6);
 	size_t size = 16 * MB, half = size / 2;
 	char *map = anon_map(size);
-	unsigned int gen;
 
-	for (gen = 1; gen <= 6; gen++) {
+	for (gen = 1; gen <= rounds; gen++) {
 		fill(map, size, gen);
 		take_unused();
 		ph_verify(map, 1, 0, size, gen);
@@ -372,15 +405,15 @@ static void content_large_order(void)
 static void content_compaction(void)
 {
 	size_t off, size = ph_meminfo("MemAvailable") / 2 & ~(MB - 1);
+	unsigned int round, rounds = ph_env("PAGE_HINTING_ROUNDS", 3);
 	unsigned long before;
-	unsigned int round;
 	char *map;
 
 	if (access("/proc/sys/vm/compact_memory", W_OK))
 		ph_skip("no compaction");
 	map = anon_map(size);
 	before = ph_vmstat("pgmigrate_success");
-	for (round = 1; round <= 3; round++) {
+	for (round = 1; round <= rounds; round++) {
 		fill(map, size, round);
 		/* leave holes */
 		for (off = 0; off < size; off += 4 * ph_page)
@@ -494,6 +527,8 @@ int main(int argc, char **argv)
 {
 	if (argc == 5 && !strcmp(argv[1], "--loop"))
 		return loop_main(argv + 2);
+	if (argc == 4 && !strcmp(argv[1], "--hold"))
+		return hold_main(strtoul(argv[2], NULL, 0), argv[3]);
 	if (argc >= 3 && !strcmp(argv[1], "--pages"))
 		return pages_main(atoi(argv[2]), argc > 3 ? atoi(argv[3]) : 0);
 	return ph_main(argc, argv, tests, ARRAY_SIZE(tests));

@@ -17,6 +17,7 @@
 #include <linux/fsverity.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,8 +36,11 @@
 #define MB		(1024 * KB)
 #define SECTOR		512UL
 
+#define KPF_UPTODATE		3
+#define KPF_DIRTY		4
 #define KPF_COMPOUND_HEAD	15
 #define KPF_COMPOUND_TAIL	16
+#define KPF_VOLATILE		27
 
 /* Shuts down ext4, xfs and others; not in a header for programs */
 #define FS_IOC_SHUTDOWN		_IOR('X', 125, __u32)
@@ -81,6 +85,56 @@ static struct fiemap_extent extent_at(const struct ph_file *f, off_t off)
 	return m.extent;
 }
 
+/* --- frames ------------------------------------------------------------- */
+
+/* The frame of each page of the file, all of which is read for that */
+static __u64 *frames_of(const struct ph_file *f)
+{
+	size_t pages = f->size / ph_page, i;
+	__u64 *pfns = ph_alloc(pages * sizeof(*pfns));
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	char *map = ph_map(f, PROT_READ, MAP_SHARED);
+
+	if (pagemap < 0)
+		ph_skip("needs /proc/self/pagemap");
+	ph_touch(map, f->size);
+	for (i = 0; i < pages; i++) {
+		ph_pread(pagemap, &pfns[i], sizeof(*pfns),
+			 ((unsigned long)map / ph_page + i) * sizeof(*pfns));
+		pfns[i] &= (1ULL << 55) - 1;
+		ph_check(pfns[i]);
+	}
+	munmap(map, f->size);
+	close(pagemap);
+	return pfns;
+}
+
+static int open_kpageflags(void)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		ph_skip("needs /proc/kpageflags");
+	return fd;
+}
+
+/* How many of these frames have one of these flags? */
+static unsigned long frames_with(const __u64 *pfns, size_t nr, __u64 mask)
+{
+	int kpageflags = open_kpageflags();
+	unsigned long n = 0;
+	__u64 flags;
+	size_t i;
+
+	for (i = 0; i < nr; i++) {
+		ph_pread(kpageflags, &flags, sizeof(flags),
+			 pfns[i] * sizeof(flags));
+		n += !!(flags & mask);
+	}
+	close(kpageflags);
+	return n;
+}
+
 /* --- large folios ------------------------------------------------------- */
 
 /* For each page of the file the order of the folio it is in */
@@ -88,23 +142,12 @@ static unsigned char *folio_orders(const struct ph_file *f)
 {
 	size_t pages = f->size / ph_page, i, start = 0;
 	unsigned char *orders = ph_alloc(pages);
-	int pagemap, kpageflags;
-	__u64 entry, flags;
-	char *map;
+	__u64 *pfns = frames_of(f), flags;
+	int kpageflags = open_kpageflags();
 
-	pagemap = open("/proc/self/pagemap", O_RDONLY);
-	kpageflags = open("/proc/kpageflags", O_RDONLY);
-	if (pagemap < 0 || kpageflags < 0)
-		ph_skip("needs /proc/kpageflags");
-	map = ph_map(f, PROT_READ, MAP_SHARED);
-	ph_touch(map, f->size);
 	for (i = 0; i < pages; i++) {
-		ph_pread(pagemap, &entry, sizeof(entry),
-			 ((unsigned long)map / ph_page + i) * sizeof(entry));
-		entry &= (1ULL << 55) - 1;
-		ph_check(entry);
 		ph_pread(kpageflags, &flags, sizeof(flags),
-			 entry * sizeof(flags));
+			 pfns[i] * sizeof(flags));
 		if (!(flags & (1ULL << KPF_COMPOUND_TAIL)))
 			start = i;
 		/* 2^n pages are there once the last of them has been seen */
@@ -116,8 +159,7 @@ static unsigned char *folio_orders(const struct ph_file *f)
 			orders[i] = orders[start];
 		else
 			start = i;
-	munmap(map, f->size);
-	close(pagemap);
+	munmap(pfns, pages * sizeof(*pfns));
 	close(kpageflags);
 	return orders;
 }
@@ -255,21 +297,43 @@ static void split_all(void)
 /* A volatile folio is split by somebody who did not look it up */
 static void split_of_volatile(void)
 {
+	const __u64 compound = 1ULL << KPF_COMPOUND_HEAD |
+			       1ULL << KPF_COMPOUND_TAIL;
 	struct ph_file f = create_large("f", 4, 4 * MB);
+	unsigned long pages = f.size / ph_page, large, left;
+	struct ph_counters before;
+	__u64 *pfns;
 	int round;
 
 	allow_order(8);
 	for (round = 0; round < 3; round++) {
 		ph_drop_caches();
 		read_all(&f, MB);
+		pfns = frames_of(&f);
+		large = frames_with(pfns, pages, compound);
+		ph_cmp(large, >=, pages / 2);
 		if (round)
 			gone(&f);
 		else
-			ph_idle(f.size);
+			ph_cmp(ph_idle(f.size), >=, pages * 9 / 10);
+		/* volatile as large folios, and nobody has looked them up */
+		ph_cmp(frames_with(pfns, pages, compound), ==, large);
+		ph_get_counters(&before);
 		split_all();
+		/* in the same frames, as single pages, all of them stable */
+		left = frames_with(pfns, pages, compound);
+		ph_say("pages in large folios: %lu, then %lu; stable %lu, lost %lu",
+		       large, left, ph_since(&before, PH_STABLE),
+		       ph_since(&before, PH_LOST));
+		ph_cmp(left, <=, large / 10);
+		ph_cmp(ph_since(&before, PH_STABLE) +
+		       ph_since(&before, PH_LOST), >=, large * 9 / 10);
+		if (round && ph_host_has_ctl())
+			ph_cmp(ph_since(&before, PH_LOST), >=, large * 9 / 10);
 		if (round == 1)
 			ph_host_discard();
 		ph_verify_read(f.fd, f.id, 0, f.size, 1);
+		munmap(pfns, pages * sizeof(*pfns));
 	}
 	ph_remove(&f);
 }
@@ -289,7 +353,8 @@ static void truncate_in_large(void)
 		f = create_large("f", 5, 4 * MB);
 		allow_order(8);
 		for (i = 0; i < (int)ARRAY_SIZE(ends); i++) {
-			ph_idle(f.size);
+			/* all of it is in the cache, behind the end as zeros */
+			ph_cmp(ph_idle(f.size), >=, f.size / ph_page * 9 / 10);
 			if (take)
 				ph_host_discard();
 			ph_check(!ftruncate(f.fd, ends[i]));
@@ -433,8 +498,10 @@ static void compressed_lzo(void)
 /* Readahead knows nothing of what has been read before */
 static void forget_reads(struct ph_file *f, bool advise_random)
 {
+	int mode = fcntl(f->fd, F_GETFL) & O_ACCMODE;
+
 	close(f->fd);
-	f->fd = open(f->path, O_RDWR | O_CLOEXEC);
+	f->fd = open(f->path, mode | O_CLOEXEC);
 	ph_check(f->fd >= 0);
 	ph_check(!advise_random ||
 		 !posix_fadvise(f->fd, 0, 0, POSIX_FADV_RANDOM));
@@ -521,11 +588,19 @@ static void random_reads_by_mmap(void)
 
 /* --- a disk of our own -------------------------------------------------- */
 
+/*
+ * On top the device with the file system. A page of it that fails is on the
+ * second one, which counts each request that gets that far; a device counts
+ * what it passes on, but not what it refuses. The third one refuses.
+ */
 #define DM_TEST_NAME	"page_hinting_test"
+#define DM_COUNT_NAME	"page_hinting_count"
+#define DM_ERROR_NAME	"page_hinting_error"
 
 static struct {
 	const char *path;	/* of the disk */
 	unsigned long sectors;
+	unsigned int count;	/* minor number of the device that counts */
 	int raw;		/* for access behind the file system's back */
 	char mnt[PH_PATH];
 } disk;
@@ -535,7 +610,8 @@ struct dm_args {
 	char data[2048];
 };
 
-static int dm_call(unsigned long cmd, struct dm_args *args, unsigned int flags)
+static int dm_call(const char *name, unsigned long cmd, struct dm_args *args,
+		   unsigned int flags)
 {
 	int fd, ret, err;
 
@@ -546,7 +622,7 @@ static int dm_call(unsigned long cmd, struct dm_args *args, unsigned int flags)
 	args->io.data_size = sizeof(*args);
 	args->io.data_start = offsetof(struct dm_args, data);
 	args->io.flags = flags;
-	snprintf(args->io.name, sizeof(args->io.name), DM_TEST_NAME);
+	snprintf(args->io.name, sizeof(args->io.name), "%s", name);
 	ret = ioctl(fd, cmd, args);
 	err = errno;
 	close(fd);
@@ -554,11 +630,14 @@ static int dm_call(unsigned long cmd, struct dm_args *args, unsigned int flags)
 	return ret;
 }
 
+__printf(5, 6)
 static void dm_target(struct dm_args *args, const char *type,
-		      unsigned long start, unsigned long len)
+		      unsigned long start, unsigned long len,
+		      const char *fmt, ...)
 {
 	size_t size = sizeof(struct dm_target_spec) + PH_PATH;
 	struct dm_target_spec *spec;
+	va_list ap;
 
 	if (!len)
 		return;
@@ -567,9 +646,35 @@ static void dm_target(struct dm_args *args, const char *type,
 	spec->length = len;
 	spec->next = size;
 	snprintf(spec->target_type, sizeof(spec->target_type), "%s", type);
-	if (!strcmp(type, "linear"))
-		snprintf((char *)(spec + 1), PH_PATH, "%s %lu", disk.path,
-			 start);
+	va_start(ap, fmt);
+	vsnprintf((char *)(spec + 1), PH_PATH, fmt, ap);
+	va_end(ap);
+}
+
+static void dm_linear(struct dm_args *args, unsigned long start,
+		      unsigned long len)
+{
+	dm_target(args, "linear", start, len, "%s %lu", disk.path, start);
+}
+
+static void dm_use(const char *name, struct dm_args *args)
+{
+	ph_check(!dm_call(name, DM_TABLE_LOAD, args, 0));
+	memset(args, 0, sizeof(*args));
+	ph_check(!dm_call(name, DM_DEV_SUSPEND, args,
+			  DM_SUSPEND_FLAG | DM_SKIP_LOCKFS_FLAG));
+	memset(args, 0, sizeof(*args));
+	ph_check(!dm_call(name, DM_DEV_SUSPEND, args, 0));
+}
+
+/* Returns its minor number */
+static unsigned int dm_create(const char *name)
+{
+	struct dm_args args = {};
+
+	if (dm_call(name, DM_DEV_CREATE, &args, 0))
+		ph_fail("cannot create a device");
+	return minor(args.io.dev);
 }
 
 /* From now on these sectors, counted from the start of the disk, fail */
@@ -577,15 +682,44 @@ static void disk_fails(unsigned long start, unsigned long len)
 {
 	struct dm_args args = {};
 
-	dm_target(&args, "linear", 0, start);
-	dm_target(&args, "error", start, len);
-	dm_target(&args, "linear", start + len, disk.sectors - start - len);
-	ph_check(!dm_call(DM_TABLE_LOAD, &args, 0));
-	memset(&args, 0, sizeof(args));
-	ph_check(!dm_call(DM_DEV_SUSPEND, &args,
-			  DM_SUSPEND_FLAG | DM_SKIP_LOCKFS_FLAG));
-	memset(&args, 0, sizeof(args));
-	ph_check(!dm_call(DM_DEV_SUSPEND, &args, 0));
+	dm_linear(&args, 0, start);
+	dm_target(&args, "error", start, len, "%s", "");
+	dm_linear(&args, start + len, disk.sectors - start - len);
+	dm_use(DM_TEST_NAME, &args);
+}
+
+/* The same for a page, and disk_bad_reads() counts */
+static void disk_page_fails(off_t where)
+{
+	unsigned long start = where / SECTOR, len = ph_page / SECTOR;
+	struct dm_args args = {};
+
+	dm_linear(&args, 0, start);
+	dm_target(&args, "linear", start, len, "/dev/dm-%u 0", disk.count);
+	dm_linear(&args, start + len, disk.sectors - start - len);
+	dm_use(DM_TEST_NAME, &args);
+}
+
+/* Requests for the page that fails */
+static unsigned long disk_bad_reads(void)
+{
+	char path[PH_PATH], text[256];
+
+	snprintf(path, sizeof(path), "/sys/block/dm-%u/stat", disk.count);
+	ph_read_file(path, text, sizeof(text));
+	return strtoul(text, NULL, 10);
+}
+
+/* These sectors cannot be written, but read */
+static void disk_writes_fail(unsigned long start, unsigned long len)
+{
+	struct dm_args args = {};
+
+	dm_linear(&args, 0, start);
+	dm_target(&args, "flakey", start, len, "%s %lu 0 3600 1 error_writes",
+		  disk.path, start);
+	dm_linear(&args, start + len, disk.sectors - start - len);
+	dm_use(DM_TEST_NAME, &args);
 }
 
 static void disk_works(void)
@@ -596,13 +730,21 @@ static void disk_works(void)
 /* Also what a test that has failed has left behind */
 static void disk_down(void)
 {
-	struct dm_args args = {};
+	static const char * const names[] = {
+		DM_TEST_NAME, DM_COUNT_NAME, DM_ERROR_NAME,
+	};
+	int i;
 
 	snprintf(disk.mnt, sizeof(disk.mnt), "/tmp/%s", DM_TEST_NAME);
 	while (!umount(disk.mnt))
 		;
-	if (dm_call(DM_DEV_REMOVE, &args, 0) && errno != ENXIO)
-		ph_fail("cannot remove the device");
+	for (i = 0; i < (int)ARRAY_SIZE(names); i++) {
+		struct dm_args args = {};
+
+		if (dm_call(names[i], DM_DEV_REMOVE, &args, 0) &&
+		    errno != ENXIO)
+			ph_fail("cannot remove %s", names[i]);
+	}
 }
 
 static void disk_mount(const char *node)
@@ -618,6 +760,7 @@ static const char *disk_up(void)
 	static char node[PH_PATH];
 	struct dm_args args = {};
 	unsigned long long bytes;
+	unsigned int error;
 
 	need_control();
 	disk.path = getenv("PAGE_HINTING_DISK");
@@ -628,9 +771,15 @@ static const char *disk_up(void)
 	if (disk.raw < 0 || ioctl(disk.raw, BLKGETSIZE64, &bytes))
 		ph_fail("cannot use %s", disk.path);
 	disk.sectors = bytes / SECTOR;
-	if (dm_call(DM_DEV_CREATE, &args, 0))
-		ph_fail("cannot create a device");
-	snprintf(node, sizeof(node), "/dev/dm-%u", minor(args.io.dev));
+
+	error = dm_create(DM_ERROR_NAME);
+	dm_target(&args, "error", 0, ph_page / SECTOR, "%s", "");
+	dm_use(DM_ERROR_NAME, &args);
+	disk.count = dm_create(DM_COUNT_NAME);
+	memset(&args, 0, sizeof(args));
+	dm_target(&args, "linear", 0, ph_page / SECTOR, "/dev/dm-%u 0", error);
+	dm_use(DM_COUNT_NAME, &args);
+	snprintf(node, sizeof(node), "/dev/dm-%u", dm_create(DM_TEST_NAME));
 	disk_works();
 	mkdir(disk.mnt, 0700);
 	disk_mount(node);
@@ -703,104 +852,154 @@ static bool large_folios(const struct ph_file *f)
 }
 
 /*
- * Read page by page up to the bad one: readahead meets it before. Then try
- * it once more. What that costs is compared with a cold cache.
+ * Which pages are read before the bad one, from where on (in pages, relative
+ * to it) and how many. A page that is read without history is read alone; the
+ * one after it begins a window of 4 pages. A fault begins one of 32 pages, 16
+ * before it. So the bad page is the first, the last or somewhere between in
+ * its window.
+ */
+static const struct bad_order {
+	const char *where;
+	int start;
+	int nr;
+} bad_orders[2][5] = {
+	{
+		{ "alone", 0, 0 },
+		{ "first in the window", -1, 1 },
+		{ "in the middle", -3, 3 },
+		{ "last", -4, 4 },
+		{ "after some windows", -16, 16 },
+	}, {
+		{ "where the fault is", 0, 0 },
+		{ "first in the window", 16, 1 },
+		{ "in the middle", 5, 1 },
+		{ "last", -15, 1 },
+		{ "after some faults", -16, 16 },
+	},
+};
+
+struct bad_cost {
+	struct ph_disk_stat ds;
+	/* requests for the bad page: on the way there, first and second try */
+	unsigned long way, first, second;
+};
+
+/*
+ * Read as told, then the bad page, and try it once more. What that costs is
+ * compared with a cold cache.
  */
 static void meet_bad_page(const struct ph_file *f, off_t bad, const char *map,
-			  struct ph_disk_stat *ds)
+			  const struct bad_order *order, struct bad_cost *cost)
 {
 	/* a bad page takes along others in its folio, in a cold cache, too */
 	bool shared = large_folios(f);
-	off_t off;
+	unsigned long reads;
+	int i;
 
-	count_bus_errors();
-	ph_disk_stat(ds);
-	for (off = bad - 16 * ph_page; off < bad; off += ph_page)
+	ph_disk_stat(&cost->ds);
+	reads = disk_bad_reads();
+	for (i = 0; i < order->nr; i++) {
+		off_t off = bad + (order->start + i) * (off_t)ph_page;
+
 		if (!read_page(f, off, map) && !shared)
 			ph_fail("page at 0x%llx has an error, and not 0x%llx",
 				(unsigned long long)off,
 				(unsigned long long)bad);
+	}
+	cost->way = disk_bad_reads() - reads;
 	count_bus_errors();
+	reads = disk_bad_reads();
 	ph_check(!read_page(f, bad, map));
+	cost->first = disk_bad_reads() - reads;
+	reads = disk_bad_reads();
 	ph_check(!read_page(f, bad, map));
+	cost->second = disk_bad_reads() - reads;
 	ph_cmp(count_bus_errors(), ==, map ? 2 : 0);
-	ph_disk_since(ds);
+	ph_disk_since(&cost->ds);
+}
+
+static void say_bad_cost(const char *what, const struct bad_order *order,
+			 const struct bad_cost *cost)
+{
+	ph_say("%s, bad page %s: %lu requests, %lu sectors, %lu kB asked for; for it %lu, %lu, %lu",
+	       what, order->where, cost->ds.reads, cost->ds.sectors,
+	       cost->ds.asked, cost->way, cost->first, cost->second);
 }
 
 static void bad_sector(bool mapped)
 {
 	struct sigaction action = { .sa_handler = on_bus_error };
-	struct ph_disk_stat cold, now;
+	struct bad_cost cold, now;
 	struct ph_counters before;
 	struct ph_file f;
 	off_t bad, where;
 	char *map = NULL;
-	int i;
+	int i, state;
 
 	disk_up();
 	sigaction(SIGBUS, &action, NULL);
-	f = ph_create("f", 30, 4 * MB, 1);
-	bad = 2 * MB + 21 * ph_page;
+	f = ph_create("f", 30, 2 * MB, 1);
+	bad = MB + 21 * ph_page;
 	where = disk_offset(&f, bad);
 
-	forget_reads(&f, false);
-	if (mapped)
-		map = ph_map(&f, PROT_READ, MAP_SHARED);
-	ph_drop_caches();
-	disk_fails(where / SECTOR, ph_page / SECTOR);
-	meet_bad_page(&f, bad, map, &cold);
-	ph_say("cold: %lu requests, %lu sectors, %lu kB asked for",
-	       cold.reads, cold.sectors, cold.asked);
-	disk_works();
-	ph_check(read_page(&f, bad, map));
+	for (i = 0; i < (int)ARRAY_SIZE(bad_orders[0]); i++) {
+		const struct bad_order *order = &bad_orders[mapped][i];
 
-	for (i = 0; i < 2 * PH_WHERES; i++) {
-		/* with readahead to the bad page, or right at it */
-		bool before_it = i / PH_WHERES;
-
-		if (map)
-			munmap(map, f.size);
-		ph_drop_caches();
-		read_all(&f, 64 * KB);
-		ph_idle(f.size);
-		disk_fails(where / SECTOR, ph_page / SECTOR);
-		ph_host_discard();
-		if (i % PH_WHERES == PH_CLEANED)
-			ph_pass(1);
 		forget_reads(&f, false);
-		if (map)
+		if (mapped)
 			map = ph_map(&f, PROT_READ, MAP_SHARED);
-		ph_get_counters(&before);
-		if (before_it) {
-			ph_disk_stat(&now);
-			count_bus_errors();
-			ph_check(!read_page(&f, bad, map));
-			ph_check(!read_page(&f, bad, map));
-			ph_cmp(count_bus_errors(), ==, map ? 2 : 0);
-			ph_disk_since(&now);
-		} else {
-			meet_bad_page(&f, bad, map, &now);
-		}
-		ph_say("%s%s: %lu requests, %lu sectors, %lu kB asked for, %lu lost",
-		       i % PH_WHERES ? "cleaned up" : "discarded",
-		       before_it ? ", bad page first" : "", now.reads,
-		       now.sectors, now.asked, ph_since(&before, PH_LOST));
-		/* what shares a folio is read again by block */
-		ph_cmp(now.reads, <=, cold.reads + (large_folios(&f) ? 16 : 4));
-		ph_cmp(now.asked, <=, cold.asked + 64);
-		ph_cmp(now.asked, >=, 4);
+		ph_drop_caches();
+		disk_page_fails(where);
+		meet_bad_page(&f, bad, map, order, &cold);
+		say_bad_cost("cold", order, &cold);
+		/* a fault tries with VMA lock, with mmap lock, and once more */
+		ph_cmp(cold.way, <=, 1 + 3 * order->nr);
+		ph_cmp(cold.first, >=, 1);
+		ph_cmp(cold.second, >=, 1);
+		ph_cmp(cold.second, <=, mapped ? 3 : 1);
 		disk_works();
 		ph_check(read_page(&f, bad, map));
-		ph_verify_read(f.fd, f.id, 0, f.size, 1);
+
+		for (state = 0; state < PH_WHERES; state++) {
+			if (map)
+				munmap(map, f.size);
+			ph_drop_caches();
+			read_all(&f, 64 * KB);
+			ph_cmp(ph_idle(f.size), >=, f.size / ph_page * 9 / 10);
+			disk_page_fails(where);
+			ph_host_discard();
+			if (state == PH_CLEANED)
+				ph_pass(1);
+			forget_reads(&f, false);
+			if (mapped)
+				map = ph_map(&f, PROT_READ, MAP_SHARED);
+			ph_get_counters(&before);
+			meet_bad_page(&f, bad, map, order, &now);
+			say_bad_cost(state ? "cleaned up" : "discarded", order,
+				     &now);
+			ph_value("lost", ph_since(&before, PH_LOST));
+			/* as many requests for it as there were, no more */
+			ph_cmp(now.way, ==, cold.way);
+			ph_cmp(now.first, ==, cold.first);
+			ph_cmp(now.second, ==, cold.second);
+			/* what shares a folio is read again by block */
+			ph_cmp(now.ds.reads, <=, cold.ds.reads +
+			       (large_folios(&f) ? 16 : 4));
+			ph_cmp(now.ds.asked, <=, cold.ds.asked + 64);
+			ph_cmp(now.ds.asked, >=, 4);
+			disk_works();
+			ph_check(read_page(&f, bad, map));
+			ph_verify_read(f.fd, f.id, 0, f.size, 1);
+		}
+		if (map)
+			munmap(map, f.size);
 	}
 
 	/* part of a block is written, the rest of which cannot be read */
 	ph_drop_caches();
 	read_all(&f, 64 * KB);
-	if (map)
-		munmap(map, f.size);
 	gone(&f);
-	disk_fails(where / SECTOR, ph_page / SECTOR);
+	disk_page_fails(where);
 	ph_cmp(pwrite(f.fd, &f, PH_GRANULE, bad + 64), ==, -1UL);
 	ph_cmp(errno, ==, EIO);
 	/* a whole block needs nothing of what was there */
@@ -905,6 +1104,75 @@ static void shut_down(void)
 	disk_down();
 }
 
+/*
+ * What could not be written is clean afterwards, as far as its flags tell, and
+ * the only copy there is. It must not become volatile.
+ */
+static void write_back_fails(void)
+{
+	const __u64 dirty = 1ULL << KPF_DIRTY;
+	const __u64 uptodate = 1ULL << KPF_UPTODATE;
+	const __u64 is_volatile = 1ULL << KPF_VOLATILE;
+	struct ph_counters before;
+	unsigned long pages;
+	struct ph_file f;
+	const char *node;
+	off_t at, off;
+	__u64 *pfns;
+	char *page;
+
+	node = disk_up();
+	page = ph_alloc(ph_page);
+	f = ph_create("f", 34, 256 * KB, 1);
+	pages = f.size / ph_page;
+	at = disk_offset(&f, 0);
+	for (off = 0; off < (off_t)f.size; off += ph_page)
+		ph_cmp(disk_offset(&f, off), ==, at + off);
+	/* until then it is a file like others */
+	gone(&f);
+	ph_verify_read(f.fd, f.id, 0, f.size, 1);
+
+	disk_writes_fail(at / SECTOR, f.size / SECTOR);
+	ph_write_gen(f.fd, f.id, 0, f.size, 2);
+	ph_check(fsync(f.fd) && errno == EIO);
+	pfns = frames_of(&f);
+	ph_drain();
+	ph_get_counters(&before);
+	ph_pass(4);
+	ph_cmp(frames_with(pfns, pages, dirty), ==, 0);
+	ph_cmp(frames_with(pfns, pages, uptodate), ==, pages);
+	ph_cmp(frames_with(pfns, pages, is_volatile), ==, 0);
+	ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
+	ph_host_discard();
+	ph_verify_read(f.fd, f.id, 0, f.size, 2);
+	for (off = 0; off < (off_t)f.size; off += ph_page) {
+		ph_pread(disk.raw, page, ph_page, at + off);
+		ph_verify(page, f.id, off, ph_page, 1);
+	}
+
+	/* nor later, when it has been written, until the error is forgotten */
+	disk_works();
+	ph_write_gen(f.fd, f.id, 0, f.size, 3);
+	ph_check(!fsync(f.fd));
+	ph_get_counters(&before);
+	ph_settle();
+	ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
+	ph_host_discard();
+	ph_verify_read(f.fd, f.id, 0, f.size, 3);
+	close(f.fd);
+	ph_check(!umount(disk.mnt));
+	disk_mount(node);
+	f.fd = open(f.path, O_RDWR | O_CLOEXEC);
+	ph_check(f.fd >= 0);
+	ph_verify_read(f.fd, f.id, 0, f.size, 3);
+	gone(&f);
+	ph_verify_read(f.fd, f.id, 0, f.size, 3);
+	ph_remove(&f);
+	munmap(pfns, pages * sizeof(*pfns));
+	munmap(page, ph_page);
+	disk_down();
+}
+
 static void remount_read_only(void)
 {
 	struct ph_file f;
@@ -928,36 +1196,66 @@ static void remount_read_only(void)
 
 #define HASH		32UL
 #define VERITY_SIZE	(2 * MB)
+#define SMALL_BLOCK	1024U
 
 /* ext4 has the tree behind the file, from the next multiple of this on */
 #define EXT4_TREE_ALIGN	(64 * KB)
 
-static struct ph_file create_verity(unsigned int id)
+/*
+ * Which pages of the tree can become volatile?
+ *
+ * With blocks of a page, PG_checked says that the hashes in that page have been
+ * verified; with smaller blocks, that the bits which say so for each block are
+ * valid. In both cases to trust a page after its content was lost would be
+ * fatal, and none with PG_checked is ever volatile. But what has been read
+ * ahead, and was not yet needed, has no such mark, and is a clean page of the
+ * cache like others. When it is gone, it is read again, and must be verified
+ * then. Data pages carry no mark; they are verified whenever they are read.
+ */
+
+static struct ph_file create_verity_size(unsigned int id, unsigned int block,
+					 size_t size)
 {
 	struct fsverity_enable_arg arg = {
 		.version = 1,
 		.hash_algorithm = FS_VERITY_HASH_ALG_SHA256,
-		.block_size = ph_page,
+		.block_size = block,
 	};
-	struct ph_file f = ph_create("v", id, VERITY_SIZE, 1);
+	struct ph_file f = ph_create("v", id, size, 1);
 
 	close(f.fd);
 	f.fd = open(f.path, O_RDONLY | O_CLOEXEC);
 	ph_check(f.fd >= 0);
 	if (ioctl(f.fd, FS_IOC_ENABLE_VERITY, &arg))
-		ph_skip("no fs-verity with this file system");
+		ph_skip("no fs-verity with this file system and blocks of %u",
+			block);
 	return f;
 }
 
-/* The page of the tree with the hashes of the first 128 pages of the file */
-static off_t leaf_offset(const struct ph_file *f)
+static struct ph_file create_verity(unsigned int id, unsigned int block)
 {
-	size_t leaves = f->size / ph_page / (ph_page / HASH);
+	return create_verity_size(id, block, VERITY_SIZE);
+}
 
-	/* one page of hashes of hashes comes first */
-	ph_cmp(leaves, >, 1);
-	return disk_offset(f, (f->size + EXT4_TREE_ALIGN - 1) /
-			   EXT4_TREE_ALIGN * EXT4_TREE_ALIGN + ph_page);
+/* Where in the file, and behind its end, is the hash of the block at @off? */
+static off_t hash_offset(const struct ph_file *f, unsigned int block, off_t off)
+{
+	size_t arity = block / HASH, blocks = f->size / block, before = 0, n;
+
+	/* the root comes first, the hashes of data last */
+	for (n = (blocks + arity - 1) / arity; n > 1;) {
+		n = (n + arity - 1) / arity;
+		before += n;
+	}
+	ph_cmp(before, >, 0);
+	return (f->size + EXT4_TREE_ALIGN - 1) / EXT4_TREE_ALIGN *
+	       EXT4_TREE_ALIGN + before * block + off / block * HASH;
+}
+
+/* Start of its page */
+static off_t page_start(off_t off)
+{
+	return off & ~(off_t)(ph_page - 1);
 }
 
 /* Read, and have all gone, tree and data, as far as the kernel lets it go */
@@ -968,27 +1266,55 @@ static void verity_gone(const struct ph_file *f)
 	gone(f);
 }
 
-static void verity_is_right(void)
+static void verity_check(const struct ph_file *f)
 {
-	struct ph_file f;
 	char *map;
 	int i;
 
-	disk_up();
-	f = create_verity(40);
 	for (i = 0; i < 4; i++) {
-		verity_gone(&f);
+		verity_gone(f);
 		if (i & 1) {
-			map = ph_map(&f, PROT_READ, MAP_SHARED);
-			ph_verify(map, f.id, 0, f.size, 1);
-			munmap(map, f.size);
+			map = ph_map(f, PROT_READ, MAP_SHARED);
+			ph_verify(map, f->id, 0, f->size, 1);
+			munmap(map, f->size);
 		}
-		ph_verify_read(f.fd, f.id, 0, f.size, 1);
-		gone(&f);
-		ph_verify_read(f.fd, f.id, 0, f.size, 1);
+		ph_verify_read(f->fd, f->id, 0, f->size, 1);
+		gone(f);
+		ph_verify_read(f->fd, f->id, 0, f->size, 1);
 	}
+}
+
+static void verity_is_right(void)
+{
+	struct ph_file f;
+
+	disk_up();
+	f = create_verity(40, ph_page);
+	verity_check(&f);
 	ph_remove(&f);
 	disk_down();
+}
+
+static void verity_small_blocks_right(void)
+{
+	struct ph_file f;
+
+	disk_up();
+	f = create_verity(42, SMALL_BLOCK);
+	verity_check(&f);
+	ph_remove(&f);
+	disk_down();
+}
+
+/* On the file system of the other tests; btrfs has the tree in items */
+static void verity_in_place(void)
+{
+	struct ph_file f;
+
+	need_control();
+	f = create_verity(43, ph_page);
+	verity_check(&f);
+	ph_remove(&f);
 }
 
 /*
@@ -998,22 +1324,26 @@ static void verity_is_right(void)
 #define VICTIM		21
 #define MODEL		50
 
-static void verity_corrupted(bool data, bool tree)
+static void verity_corrupted(unsigned int block, bool data, bool tree)
 {
 	struct sigaction action = { .sa_handler = on_bus_error };
 	char *page = ph_alloc(ph_page), *saved_data = ph_alloc(ph_page);
 	char *saved_tree = ph_alloc(ph_page);
-	off_t data_at, tree_at, bad;
+	off_t data_at, tree_at, bad, hash, model;
+	size_t hashes = ph_page / block * HASH;
+	struct ph_counters before;
 	struct ph_file f;
 	char *map;
 	int i;
 
 	disk_up();
 	sigaction(SIGBUS, &action, NULL);
-	f = create_verity(41);
+	f = create_verity(41, block);
 	bad = VICTIM * ph_page;
 	data_at = disk_offset(&f, bad);
-	tree_at = leaf_offset(&f);
+	hash = hash_offset(&f, block, bad);
+	model = hash_offset(&f, block, MODEL * ph_page);
+	tree_at = disk_offset(&f, page_start(hash));
 	sync();
 	ph_pread(disk.raw, saved_data, ph_page, data_at);
 	ph_verify(saved_data, f.id, bad, ph_page, 1);
@@ -1027,8 +1357,15 @@ static void verity_corrupted(bool data, bool tree)
 			ph_pwrite(disk.raw, page, ph_page, data_at);
 		}
 		if (tree) {
+			char forged[HASH * 4];
+
+			ph_pread(disk.raw, page, ph_page,
+				 disk_offset(&f, page_start(model)));
+			memcpy(forged, page + (model - page_start(model)),
+			       hashes);
 			memcpy(page, saved_tree, ph_page);
-			memcpy(page + VICTIM * HASH, page + MODEL * HASH, HASH);
+			memcpy(page + (hash - page_start(hash)), forged,
+			       hashes);
 			ph_cmp(memcmp(page, saved_tree, ph_page), !=, 0);
 			ph_pwrite(disk.raw, page, ph_page, tree_at);
 		}
@@ -1041,9 +1378,15 @@ static void verity_corrupted(bool data, bool tree)
 			ph_check(!read_page(&f, bad, map));
 			ph_check(!read_page(&f, bad, NULL));
 		} else {
-			/* either is right: the tree may still be there */
-			ph_say("read with a bad tree: %s",
-			       read_page(&f, bad, NULL) ? "well" : "error");
+			/*
+			 * The page of the tree has served to verify others, so
+			 * it has PG_checked, was not volatile, and is still
+			 * there. The data has gone, and comes from the disk.
+			 */
+			ph_get_counters(&before);
+			ph_check(read_page(&f, bad, NULL));
+			ph_cmp(ph_since(&before, PH_LOST), >=, 1);
+			ph_check(read_page(&f, bad, map));
 		}
 		/* others are not touched by bad data, and are by a bad tree */
 		if (!tree)
@@ -1063,17 +1406,78 @@ static void verity_corrupted(bool data, bool tree)
 
 static void verity_bad_data(void)
 {
-	verity_corrupted(true, false);
+	verity_corrupted(ph_page, true, false);
 }
 
 static void verity_bad_tree(void)
 {
-	verity_corrupted(false, true);
+	verity_corrupted(ph_page, false, true);
 }
 
 static void verity_forged(void)
 {
-	verity_corrupted(true, true);
+	verity_corrupted(ph_page, true, true);
+}
+
+static void verity_small_blocks_bad_tree(void)
+{
+	verity_corrupted(SMALL_BLOCK, false, true);
+}
+
+static void verity_small_blocks_forged(void)
+{
+	verity_corrupted(SMALL_BLOCK, true, true);
+}
+
+/* Pages of the tree that were read ahead, and the bad one among them */
+#define LEAVES		8UL
+#define BAD_LEAF	5UL
+
+static void verity_tree_read_ahead(void)
+{
+	unsigned long per_leaf = ph_page / HASH, done;
+	char *page = ph_alloc(ph_page), *saved = ph_alloc(ph_page);
+	off_t tree_at, bad, hash;
+	struct ph_file f;
+	int i;
+
+	disk_up();
+	ph_need_idle_host();
+	f = create_verity_size(44, ph_page, LEAVES * per_leaf * ph_page);
+	bad = (BAD_LEAF * per_leaf + VICTIM) * ph_page;
+	hash = hash_offset(&f, ph_page, bad);
+	tree_at = disk_offset(&f, page_start(hash));
+	sync();
+	ph_pread(disk.raw, saved, ph_page, tree_at);
+	memcpy(page, saved, ph_page);
+	memset(page + (hash - page_start(hash)), 0, HASH);
+
+	/* whole: in the cache; then discarded; all verified, so kept */
+	for (i = 0; i < 3; i++) {
+		forget_reads(&f, false);
+		ph_drop_caches();
+		if (i < 2)
+			ph_verify_read(f.fd, f.id, 0, 64 * KB, 1);
+		else
+			read_all(&f, 64 * KB);
+		/* of the file, only the tree stays in the cache */
+		ph_check(!posix_fadvise(f.fd, 0, f.size, POSIX_FADV_DONTNEED));
+		ph_cmp(ph_resident(&f), ==, 0);
+		done = ph_idle((LEAVES - 1) * ph_page);
+		ph_value("pages of the tree that became volatile", done);
+		ph_cmp(done, ==, i < 2 ? LEAVES - 1 : 0);
+		if (i)
+			ph_check(ph_host_discard());
+		ph_pwrite(disk.raw, page, ph_page, tree_at);
+		ph_check(read_page(&f, bad, NULL) == (i != 1));
+		/* another page that has gone, and is fine */
+		ph_check(read_page(&f, bad - per_leaf * ph_page, NULL));
+		ph_pwrite(disk.raw, saved, ph_page, tree_at);
+	}
+	ph_drop_caches();
+	ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	ph_remove(&f);
+	disk_down();
 }
 
 /* --- fscrypt ------------------------------------------------------------ */
@@ -1192,11 +1596,17 @@ static const struct ph_test tests[] = {
 	PH_TEST(bad_sector_by_mmap),
 	PH_TEST(disk_gone),
 	PH_TEST(shut_down),
+	PH_TEST(write_back_fails),
 	PH_TEST(remount_read_only),
 	PH_TEST(verity_is_right),
 	PH_TEST(verity_bad_data),
 	PH_TEST(verity_bad_tree),
 	PH_TEST(verity_forged),
+	PH_TEST(verity_small_blocks_right),
+	PH_TEST(verity_small_blocks_bad_tree),
+	PH_TEST(verity_small_blocks_forged),
+	PH_TEST(verity_tree_read_ahead),
+	PH_TEST(verity_in_place),
 	PH_TEST(encrypted),
 };
 

@@ -5,9 +5,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -272,6 +276,8 @@ static void used_through_a_mapping(void)
 			ph_touch(map, f.size);
 			ph_pass(1);
 		}
+		/* see what the last pass has done, too */
+		ph_touch(map, f.size);
 		faults = ph_minor_faults() - faults;
 		ph_say("mapped_every %u: made volatile %lu", every[how],
 		       ph_since(&before, PH_VOLATILE));
@@ -279,6 +285,9 @@ static void used_through_a_mapping(void)
 		       every[how], faults / pages / visits,
 		       faults * 100 / pages / visits % 100);
 		essa_none(&essa, pages * visits);
+		/* each page has had its turn once in so many rounds */
+		ph_cmp(faults, >=, pages * PERIODS * 95 / 100);
+		ph_cmp(faults, <=, pages * PERIODS * 105 / 100);
 		ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
 		ph_cmp(ph_since(&before, PH_STABLE), ==, 0);
 	}
@@ -324,14 +333,74 @@ static void shared_memory(void)
 	munmap(map, size);
 }
 
+#define EXTENTS	64
+
+struct extents {
+	struct fiemap map;
+	struct fiemap_extent extent[EXTENTS];
+};
+
+/* Where on the block device is the file? */
+static void find_extents(const struct ph_file *f, struct extents *e)
+{
+	const unsigned int bad = FIEMAP_EXTENT_UNKNOWN |
+		FIEMAP_EXTENT_DELALLOC | FIEMAP_EXTENT_ENCODED |
+		FIEMAP_EXTENT_UNWRITTEN | FIEMAP_EXTENT_NOT_ALIGNED;
+	unsigned int i;
+	size_t sum = 0;
+
+	memset(e, 0, sizeof(*e));
+	e->map.fm_length = f->size;
+	e->map.fm_flags = FIEMAP_FLAG_SYNC;
+	e->map.fm_extent_count = EXTENTS;
+	if (ioctl(f->fd, FS_IOC_FIEMAP, &e->map))
+		ph_skip("the file system does not tell where a file is");
+	for (i = 0; i < e->map.fm_mapped_extents; i++) {
+		if (e->extent[i].fe_flags & bad)
+			ph_skip("the file is not on the block device as it is");
+		sum += e->extent[i].fe_length;
+	}
+	ph_cmp(sum, >=, f->size);
+}
+
+/* The content of the file, through the cache of the block device */
+static void read_device(int fd, const struct ph_file *f,
+			const struct extents *e)
+{
+	char *buf = ph_alloc(64 << 10);
+	unsigned int i;
+
+	for (i = 0; i < e->map.fm_mapped_extents; i++) {
+		const struct fiemap_extent *x = &e->extent[i];
+		size_t pos, end, n;
+
+		/* there may be room for more behind the end of the file */
+		end = f->size - x->fe_logical;
+		if (end > x->fe_length)
+			end = x->fe_length;
+		for (pos = 0; pos < end; pos += n) {
+			n = end - pos < 64 << 10 ? end - pos : 64 << 10;
+			ph_pread(fd, buf, n, x->fe_physical + pos);
+			ph_verify(buf, f->id, x->fe_logical + pos, n, 1);
+		}
+	}
+	munmap(buf, 64 << 10);
+}
+
+/*
+ * As much of it as any file, or none. The blocks are those of a file that is
+ * not in the cache, so nobody else is interested in them.
+ */
 static void block_device(void)
 {
-	size_t size = file_size(8 * MB, 25), off;
-	char *buf = ph_alloc(64 << 10);
+	struct ph_file f = ph_create("f", 13, file_size(8 * MB, 25), 1);
+	unsigned long pages = f.size / ph_page, n, lost;
 	struct ph_counters before;
 	char path[PH_PATH];
+	struct extents e;
 	struct stat st;
 	int fd, knob;
+	bool gone;
 
 	ph_check(!stat(ph_dir, &st));
 	ph_name(path, "device");
@@ -340,22 +409,47 @@ static void block_device(void)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		ph_skip("cannot open the block device");
+	find_extents(&f, &e);
 	for (knob = 0; knob < 2; knob++) {
 		ph_check(ph_set("block_devices", "%d", knob));
+		ph_drop_caches();
 		ph_settle();
-		for (off = 0; off < size; off += 64 << 10)
-			if (pread(fd, buf, 64 << 10, off) <= 0)
-				break;
+		read_device(fd, &f, &e);
 		ph_drain();
 		ph_get_counters(&before);
 		ph_pass(4);
-		ph_say("block_devices %d: made volatile %lu", knob,
-		       ph_since(&before, PH_VOLATILE));
+		n = ph_since(&before, PH_VOLATILE);
+		ph_say("block_devices %d: made volatile %lu of %lu", knob, n,
+		       pages);
+		if (knob)
+			ph_cmp(n, >=, pages * 95 / 100);
+		else
+			ph_cmp(n, ==, 0);
+
+		gone = ph_host_discard();
+		read_device(fd, &f, &e);
+		/* including what a host has taken that does so by itself */
+		lost = ph_since(&before, PH_LOST) +
+		       ph_since(&before, PH_EVICTED);
+		ph_say("block_devices %d: lost %lu", knob, lost);
 		if (!knob)
-			ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
+			ph_cmp(lost, ==, 0);
+		else if (gone)
+			ph_cmp(lost, >=, pages * 95 / 100);
 	}
+
+	/* the clock finds it, too */
+	ph_cmp(ph_idle(f.size), >=, pages * 95 / 100);
+	gone = ph_host_discard();
+	ph_get_counters(&before);
+	ph_pass(1);
+	ph_value("block_devices 1: evicted", ph_since(&before, PH_EVICTED));
+	if (gone)
+		ph_cmp(ph_since(&before, PH_EVICTED), >=, pages * 95 / 100);
+	read_device(fd, &f, &e);
 	close(fd);
 	unlink(path);
+	ph_remove(&f);
 }
 
 /* Nothing happens where nothing has happened */
@@ -379,6 +473,76 @@ static void idle_passes(void)
 	ph_cmp(ph_since(&before, PH_VOLATILE), ==, 0);
 	ph_cmp(ph_since(&before, PH_STABLE), ==, 0);
 	ph_remove(&f);
+}
+
+/* Keep one CPU from sleeping, and tell how far the clock has got in 5 seconds */
+static unsigned long rounds_of_busy_cpu(int cpu)
+{
+	unsigned long *n = mmap(NULL, ph_page, PROT_READ | PROT_WRITE,
+				MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned long sum;
+	cpu_set_t one;
+	double start;
+	pid_t pid;
+
+	ph_check(n != MAP_FAILED);
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	pid = ph_fork();
+	if (!pid) {
+		ph_check(!sched_setaffinity(0, sizeof(one), &one));
+		/* until all the others have fallen asleep */
+		start = ph_now();
+		while (ph_now() < start + 1)
+			;
+		*n = ph_rounds();
+		while (ph_now() < start + 6)
+			;
+		*n = ph_rounds() - *n;
+		_exit(0);
+	}
+	ph_wait(pid);
+	sum = *n;
+	munmap(n, ph_page);
+	return sum;
+}
+
+/*
+ * While there is nothing to do, the clock does not wake a CPU that sleeps. This
+ * may not stop it as long as any CPU is awake, be it another one.
+ */
+static void clock_needs_one_cpu(void)
+{
+	unsigned long n[CPU_SETSIZE], start;
+	struct ph_counters before;
+	bool stopped = false;
+	cpu_set_t all;
+	double end;
+	int cpu;
+
+	ph_check(!sched_getaffinity(0, sizeof(all), &all));
+	ph_settle();
+	ph_get_counters(&before);
+	start = ph_rounds();
+	ph_check(ph_set("period_ms", "500"));
+	/* the first one is not whole, then two with nothing to do */
+	end = ph_now() + 10;
+	while (ph_rounds() < start + 3 && ph_now() < end)
+		ph_msleep(200);
+	ph_value("rounds before", ph_rounds() - start);
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		n[cpu] = rounds_of_busy_cpu(cpu);
+		ph_say("CPU %d alone busy for 5 s: %lu rounds of 0.5 s", cpu,
+		       n[cpu]);
+		stopped |= !n[cpu];
+	}
+	/* or the clock was not lazy */
+	ph_value("armed meanwhile", ph_since(&before, PH_ARMED));
+	ph_value("made volatile meanwhile", ph_since(&before, PH_VOLATILE));
+	if (stopped)
+		ph_fail("the clock stands still");
 }
 
 /* --- what a discarded page costs ---------------------------------------- */
@@ -588,6 +752,7 @@ static const struct ph_test tests[] = {
 	PH_TEST(shared_memory),
 	PH_TEST(block_device),
 	PH_TEST(idle_passes),
+	PH_TEST(clock_needs_one_cpu),
 	PH_TEST(clock_cleans_up),
 	PH_TEST(refault_by_read),
 	PH_TEST(refault_by_small_read),

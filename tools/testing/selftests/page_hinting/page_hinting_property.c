@@ -163,6 +163,80 @@ static void mlocked_by_another(void)
 	ph_remove(&f);
 }
 
+/*
+ * A large folio of which one page is locked, by itself or with the others
+ * mapped, too: all of it stays, and only it.
+ */
+static void mlocked_in_part(void)
+{
+	struct ph_file f = ph_create("f", 3, SIZE, 1);
+	unsigned long pfn[PAGES], first, nr, i, others;
+	char *map, *page;
+	int alone;
+
+	ph_check(ph_set("max_order", "5"));
+	for (alone = 0; alone < 2; alone++) {
+		map = ph_map(&f, PROT_READ, MAP_SHARED);
+		ph_touch(map, SIZE);
+		for (i = 0; i < PAGES; i++) {
+			pfn[i] = ph_pfn(map + i * ph_page);
+			ph_check(pfn[i]);
+		}
+		/* the first folio that is large, but not too large */
+		for (first = 0; first < PAGES; first += nr ? nr : 1) {
+			nr = ph_folio_pages(pfn[first]);
+			if (nr > 1 && nr <= 32 && first + nr <= PAGES)
+				break;
+		}
+		if (first >= PAGES)
+			ph_skip("no large folios");
+		ph_say("%s: page %lu of a folio of %lu pages is locked",
+		       alone ? "nothing else mapped" : "all mapped",
+		       first + nr / 2, nr);
+		page = map + (first + nr / 2) * ph_page;
+		if (mlock(page, ph_page))
+			ph_skip("no locked memory: %s", strerror(errno));
+		if (alone) {
+			if (page > map)
+				munmap(map, page - map);
+			munmap(page + ph_page, map + SIZE - page - ph_page);
+		}
+		ph_drain();
+		ph_pass(6);
+		for (others = 0, i = 0; i < PAGES; i++) {
+			bool is = ph_kpageflags(pfn[i]) >> PH_KPF_VOLATILE & 1;
+
+			if (ph_host_has_ctl() &&
+			    is != ph_host_usage(pfn[i], "volatile"))
+				ph_fail("page %lu: the host is told something else",
+					i);
+			if (i < first || i >= first + nr)
+				others += is;
+			else if (is)
+				ph_fail("page %lu of this folio is volatile",
+					i - first);
+		}
+		ph_host_discard();
+		ph_value("others volatile", others);
+		if (ph_host_is("idle"))
+			ph_cmp(others, >=, (PAGES - nr) * 75 / 100);
+		ph_check(ph_pfn(page) == pfn[first + nr / 2]);
+		i = ph_major_faults();
+		ph_verify(page, f.id, (first + nr / 2) * ph_page, ph_page, 1);
+		ph_cmp(ph_major_faults(), ==, i);
+		ph_verify_read(f.fd, f.id, 0, SIZE, 1);
+		ph_check(!munlockall());
+		if (alone)
+			munmap(page, ph_page);
+		else
+			munmap(map, SIZE);
+		/* nothing is left of it */
+		ph_make_gone(SIZE, PH_CLEANED);
+		ph_verify_read(f.fd, f.id, 0, SIZE, 1);
+	}
+	ph_remove(&f);
+}
+
 /* --- stores ------------------------------------------------------------- */
 
 static unsigned int seed = 1;
@@ -348,9 +422,23 @@ static void store_while_taken(void)
 
 /* --- minor faults ------------------------------------------------------- */
 
+/* The frames of a file that is mapped and resident */
+static void frames(char *map, size_t size, unsigned long *pfn)
+{
+	size_t i;
+
+	ph_touch(map, size);
+	for (i = 0; i < size / ph_page; i++) {
+		pfn[i] = ph_pfn(map + i * ph_page);
+		if (!pfn[i])
+			ph_fail("page %zu is not mapped", i);
+	}
+}
+
 /*
  * Faults on stable pages, for reading and for writing, make no use of ESSA at
- * all; what there is of it comes from whoever else allocates and frees.
+ * all; what there is of it comes from whoever else allocates and frees. And
+ * the state of each page is after them what it was before.
  */
 static void minor_faults_leave_states(void)
 {
@@ -359,6 +447,8 @@ static void minor_faults_leave_states(void)
 	};
 	struct ph_file f = ph_create("f", 20, 4 * SIZE, 1);
 	unsigned long before[8], after[8], faults, sum, i;
+	char old[4 * PAGES], new[4 * PAGES];
+	unsigned long pfn[4 * PAGES], now;
 	struct ph_counters c;
 	unsigned int how, n;
 	size_t off;
@@ -374,7 +464,12 @@ static void minor_faults_leave_states(void)
 		/* page tables, and no page that is armed */
 		ph_touch(map, f.size);
 		ph_verify_read(f.fd, f.id, 0, f.size, 1);
+		frames(map, f.size, pfn);
 		ph_drain();
+		ph_host_states(pfn, ARRAY_SIZE(pfn), old);
+		for (i = 0; i < ARRAY_SIZE(pfn); i++)
+			if (old[i] != 's')
+				ph_fail("page %lu is in state '%c'", i, old[i]);
 		ph_get_counters(&c);
 		ph_check(ph_host_essa(before));
 		faults = ph_minor_faults();
@@ -400,10 +495,118 @@ static void minor_faults_leave_states(void)
 		ph_cmp(after[3] - before[3] + after[4] - before[4], ==, 0);
 		/* what is written is written back some time */
 		ph_cmp(sum, <=, 50 + faults / (how == 3 ? 5 : 20));
+		ph_host_states(pfn, ARRAY_SIZE(pfn), new);
+		for (i = 0; i < ARRAY_SIZE(pfn); i++) {
+			now = ph_pfn(map + i * ph_page);
+			if (now != pfn[i])
+				ph_fail("page %lu has moved from 0x%lx to 0x%lx",
+					i, pfn[i], now);
+			if (new[i] != old[i])
+				ph_fail("page %lu, '%c' before, is '%c'", i,
+					old[i], new[i]);
+		}
 		munmap(map, f.size);
 		ph_check(!fsync(f.fd));
 	}
 	ph_verify_read(f.fd, f.id, 0, f.size, 1);
+	ph_remove(&f);
+}
+
+/*
+ * Stable, dirty and volatile folios in turn, in one range, and faults on every
+ * other page of it: a volatile page is stable if it has been mapped, and no
+ * other page is anything but what it was.
+ */
+static void faults_on_a_mixture(void)
+{
+	enum { VOLATILE, STABLE, DIRTY, KINDS };
+	static const char * const names[] = {
+		"read", "read at random", "private", "writable",
+	};
+	struct ph_file f = ph_create("f", 22, SIZE, 1);
+	unsigned long granules = SIZE / PH_GRANULE;
+	unsigned long pfn[PAGES], head, nr, i;
+	unsigned char *gens = malloc(granules);
+	unsigned long kinds[KINDS], changed;
+	char old[PAGES], new[PAGES];
+	char *map, *buf = ph_alloc(SIZE);
+	unsigned int how, kind;
+
+	if (!ph_host_has_ctl())
+		ph_skip("needs a host that tells states");
+	ph_need_idle_host();
+	ph_check(gens);
+	memset(gens, 1, granules);
+	ph_check(ph_write_file("/proc/sys/vm/dirty_writeback_centisecs", "0"));
+	ph_check(!posix_fadvise(f.fd, 0, 0, POSIX_FADV_RANDOM));
+	for (how = 0; how < ARRAY_SIZE(names); how++) {
+		ph_check(!fsync(f.fd));
+		map = ph_map(&f, PROT_READ, MAP_SHARED);
+		frames(map, SIZE, pfn);
+		munmap(map, SIZE);
+		ph_cmp(ph_idle(SIZE), >=, PAGES * 95 / 100);
+		for (kind = 0, head = 0; head < PAGES; head += nr, kind++) {
+			nr = ph_folio_pages(pfn[head]);
+			ph_check(nr && head + nr <= PAGES);
+			if (kind % KINDS == STABLE) {
+				ph_pread(f.fd, buf, ph_page, head * ph_page);
+			} else if (kind % KINDS == DIRTY) {
+				ph_write_gen(f.fd, f.id, head * ph_page,
+					     ph_page, 2 + how);
+				memset(gens + head * ph_page / PH_GRANULE,
+				       2 + how, ph_page / PH_GRANULE);
+			}
+		}
+		ph_host_states(pfn, PAGES, old);
+		memset(kinds, 0, sizeof(kinds));
+		for (i = 0; i < PAGES; i++) {
+			if (ph_kpageflags(pfn[i]) >> PH_KPF_DIRTY & 1) {
+				if (old[i] != 's')
+					ph_fail("page %lu is dirty and '%c'", i,
+						old[i]);
+				kinds[DIRTY]++;
+			} else {
+				kinds[old[i] == 'v' ? VOLATILE : STABLE]++;
+			}
+		}
+		ph_say("%s: %lu stable, %lu dirty, %lu volatile", names[how],
+		       kinds[STABLE], kinds[DIRTY], kinds[VOLATILE]);
+		for (i = 0; i < KINDS; i++)
+			ph_cmp(kinds[i], >=, PAGES / 8);
+
+		map = ph_map(&f, PROT_READ | (how == 3 ? PROT_WRITE : 0),
+			     how == 2 ? MAP_PRIVATE : MAP_SHARED);
+		if (how == 1)
+			ph_check(!madvise(map, SIZE, MADV_RANDOM));
+		/* each other page, with fault-around, of one half */
+		for (i = 0; i < PAGES / 2; i += 2)
+			ph_touch(map + i * ph_page, ph_page);
+		ph_host_states(pfn, PAGES, new);
+		for (changed = 0, i = 0; i < PAGES; i++) {
+			unsigned long now = ph_pfn(map + i * ph_page);
+
+			if (now && now != pfn[i])
+				ph_fail("page %lu has moved", i);
+			if (now && new[i] != 's')
+				ph_fail("page %lu is mapped and '%c'", i,
+					new[i]);
+			if (new[i] == old[i])
+				continue;
+			changed++;
+			if (old[i] != 'v' || new[i] != 's')
+				ph_fail("page %lu, '%c' before, is '%c'", i,
+					old[i], new[i]);
+			if (i >= PAGES / 2 + 16)
+				ph_fail("page %lu, far from any fault, is '%c'",
+					i, new[i]);
+		}
+		ph_value("volatile pages that have become stable", changed);
+		ph_cmp(changed, >, 0);
+		ph_verify_gens(map, f.id, 0, SIZE, gens);
+		munmap(map, SIZE);
+	}
+	ph_drop_caches();
+	ph_verify_fd_gens(f.fd, f.id, SIZE, gens);
 	ph_remove(&f);
 }
 
@@ -443,6 +646,7 @@ static const struct ph_test tests[] = {
 	PH_TEST(mlocked_writable),
 	PH_TEST(mlocked_private),
 	PH_TEST(mlocked_by_another),
+	PH_TEST(mlocked_in_part),
 	PH_TEST(store_and_msync),
 	PH_TEST(store_without_msync),
 	PH_TEST(store_and_unmap),
@@ -450,6 +654,7 @@ static const struct ph_test tests[] = {
 	PH_TEST(store_and_truncate),
 	PH_TEST(store_while_taken),
 	PH_TEST(minor_faults_leave_states),
+	PH_TEST(faults_on_a_mixture),
 	PH_TEST(fault_on_volatile),
 };
 

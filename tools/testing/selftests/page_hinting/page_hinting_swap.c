@@ -155,7 +155,7 @@ static void will_need(void *mem, size_t len)
 
 static void anon_lost(enum ph_where where)
 {
-	unsigned long faults, pages = PAGES;
+	unsigned long faults, refaults, pages = PAGES;
 	struct ph_counters before;
 	char *mem = anon(SIZE);
 
@@ -169,8 +169,12 @@ static void anon_lost(enum ph_where where)
 	ph_cmp(swap_used(), >=, SIZE * 99 / 100);
 
 	faults = ph_vmstat("pgmajfault");
+	refaults = ph_vmstat("workingset_refault_anon");
 	ph_verify(mem, 10, 0, SIZE, 1);
 	faults = ph_vmstat("pgmajfault") - faults;
+	refaults = ph_vmstat("workingset_refault_anon") - refaults;
+	ph_value("refaults", refaults);
+	ph_cmp(refaults, >=, pages * 9 / 10);
 	if (where == PH_IN_PLACE)
 		ph_cmp(ph_since(&before, PH_LOST), >=, pages * 9 / 10);
 	/* with readahead, but each of them by a major fault */

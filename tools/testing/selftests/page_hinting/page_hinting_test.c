@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -1361,74 +1362,315 @@ static void compaction(void)
 	}
 }
 
-/*
- * Pages that are gone become part of a huge one, as program text may, and the
- * huge one may go as a whole.
- */
-static void huge_pages(void)
+/* How much of the mapping that begins at @map is mapped by huge pages */
+static size_t huge_mapped(const char *map)
 {
-	struct ph_file f;
-	char text[32], *map;
-	size_t huge, size;
-	unsigned int i;
-	int err, where;
+	unsigned long start, end, kb = 0;
+	bool inside = false;
+	char line[512];
+	FILE *file;
+
+	ph_touch(map, 1);
+	file = fopen("/proc/self/smaps", "re");
+	ph_check(file);
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = start == (unsigned long)map;
+		else if (inside)
+			sscanf(line, "FilePmdMapped: %lu kB", &kb);
+	}
+	fclose(file);
+	return kb << 10;
+}
+
+/*
+ * Map @size bytes of a file that nobody can write to, and have huge pages
+ * there. A page that is gone, or that somebody holds for a moment, keeps them
+ * from being made: read the file, and try again. It must not take long.
+ */
+static void make_huge(const struct ph_file *f, char *map, size_t size)
+{
+	unsigned int tries = 1;
+
+	ph_check(mmap(map, size, PROT_READ, MAP_PRIVATE | MAP_FIXED, f->fd,
+		      0) == map);
+	while (madvise(map, size, MADV_COLLAPSE)) {
+		ph_say("attempt %u: %s", tries, strerror(errno));
+		if (tries++ == 10)
+			ph_fail("no huge pages");
+		ph_msleep(tries);
+		ph_verify_read(f->fd, f->id, 0, size, 1);
+	}
+	ph_touch(map, size);
+	ph_cmp(huge_mapped(map), ==, size);
+	ph_verify(map, f->id, 0, size, 1);
+}
+
+static void unmap_huge(char *map, size_t size)
+{
+	ph_check(mmap(map, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+		      MAP_FIXED, -1, 0) == map);
+}
+
+/*
+ * Let huge pages become volatile: all of them, or none where the file system
+ * could not read one in place, which only those with large folios can.
+ */
+static bool huge_idle(size_t size, size_t huge)
+{
+	unsigned long done = ph_idle(size);
+	struct statfs sfs;
+
+	ph_value("volatile, with huge pages", done);
+	ph_check(!statfs(ph_dir, &sfs));
+	if ((unsigned int)sfs.f_type != 0x58465342 &&	/* xfs */
+	    done < huge / ph_page)
+		return false;
+	ph_cmp(done, >=, size / ph_page);
+	return true;
+}
+
+/* Make them, and let them go, mapped or not */
+static void make_huge_gone(const struct ph_file *f, char *map, size_t size,
+			   size_t huge, enum ph_where where, bool mapped)
+{
+	make_huge(f, map, size);
+	if (!mapped)
+		unmap_huge(map, size);
+	huge_idle(size, huge);
+	ph_host_discard();
+	if (where == PH_CLEANED)
+		ph_pass(1);
+}
+
+/* Says the host that a frame which was mapped at @map has this usage? */
+static void check_usage(const unsigned long *pfn, unsigned int n,
+			const char *usage)
+{
+	while (n-- && ph_host_has_ctl())
+		if (!ph_host_usage(pfn[n], usage))
+			ph_fail("huge page %u is not %s", n, usage);
+}
+
+/* Huge pages become volatile and go as a whole, if they are not too large */
+static void huge_pages_go(const struct ph_file *f, char *map, size_t huge,
+			  enum ph_where where)
+{
+	unsigned int order = __builtin_ctzl(huge / ph_page), i, n;
+	unsigned long done, pages = f->size / ph_page;
+	struct ph_counters c;
+	unsigned long pfn[2];
+	bool idle, gone;
+
+	make_huge(f, map, f->size);
+	n = f->size / huge;
+	ph_cmp(n, <=, ARRAY_SIZE(pfn));
+	/* any frame, the last one for instance */
+	for (i = 0; i < n; i++)
+		pfn[i] = ph_pfn(map + (i + 1) * huge - ph_page);
+	unmap_huge(map, f->size);
+
+	ph_check(ph_set("max_order", "%u", order - 1));
+	done = ph_idle(f->size);
+	ph_value("volatile, but for huge pages", done);
+	ph_cmp(done, <, huge / ph_page);
+	check_usage(pfn, n, "stable");
+	ph_host_discard();
+	ph_get_counters(&c);
+	ph_verify_read(f->fd, f->id, 0, f->size, 1);
+	ph_cmp(ph_since(&c, PH_LOST) + ph_since(&c, PH_EVICTED), <,
+	       huge / ph_page);
+
+	ph_check(ph_set("max_order", "%u", order));
+	idle = huge_idle(f->size, huge);
+	check_usage(pfn, n, idle ? "volatile" : "stable");
+	ph_get_counters(&c);
+	gone = ph_host_discard();
+	if (where == PH_CLEANED)
+		ph_pass(1);
+	ph_verify_read(f->fd, f->id, 0, f->size, 1);
+	done = ph_since(&c, PH_LOST) + ph_since(&c, PH_EVICTED);
+	ph_value("found gone", done);
+	if (idle && gone)
+		ph_cmp(done, >=, pages);
+}
+
+static size_t huge_page_size(void)
+{
+	char text[32];
+	size_t huge;
 
 	ph_read_file("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", text,
 		     sizeof(text));
 	huge = strtoul(text, NULL, 0);
-	if (!huge || huge > 4UL << 20)
-		ph_skip("no huge pages, or too large ones");
-	size = 2 * huge;
-	f = ph_create("f", 62, size, 1);
-	/* only a file that nobody can write to qualifies */
+	if (!huge)
+		ph_skip("no huge pages");
+	if (huge > 4UL << 20)
+		ph_skip("huge pages of %zu bytes are too large for this", huge);
+	ph_check(ph_set("max_order", "%d", __builtin_ctzl(huge / ph_page)));
+	return huge;
+}
+
+/* Room for @size bytes where huge pages may be mapped */
+static char *huge_room(size_t size, size_t huge)
+{
+	unsigned long room = (unsigned long)ph_alloc(size + huge);
+
+	return (char *)((room + huge - 1) & ~(huge - 1));
+}
+
+/* Of a file that nobody can write to, they can be made on any file system */
+static struct ph_file create_for_huge(unsigned int id, size_t size)
+{
+	struct ph_file f = ph_create("f", id, size, 1);
+
 	close(f.fd);
 	f.fd = open(f.path, O_RDONLY | O_CLOEXEC);
 	ph_check(f.fd >= 0);
-	map = ph_alloc(size + huge);
-	map = (char *)(((unsigned long)map + huge - 1) & ~(huge - 1));
+	ph_drop_caches();
+	return f;
+}
+
+/*
+ * Pages that are gone become part of a huge one, as program text may, and the
+ * huge one may go as a whole, and be split then.
+ */
+static void huge_pages(void)
+{
+	static const char split[] = "/sys/kernel/debug/split_huge_pages";
+	size_t huge = huge_page_size(), size = 2 * huge;
+	char *map = huge_room(size, huge);
+	unsigned char *gens;
+	struct ph_file f;
+	int where;
+	off_t off;
 
 	for (where = 0; where < PH_WHERES; where++) {
-		ph_drop_caches();
+		gens = new_gens(size, 1);
+		f = create_for_huge(62, size);
+
+		/* from small pages that are gone */
 		ph_verify_read(f.fd, f.id, 0, size, 1);
 		ph_make_gone(size, where);
-		ph_check(mmap(map, size, PROT_READ | PROT_EXEC,
-			      MAP_PRIVATE | MAP_FIXED, f.fd, 0) == map);
-		for (i = 0; i < 10; i++) {
-			err = madvise(map, size, MADV_COLLAPSE);
-			if (!err || (errno != EAGAIN && errno != EBUSY))
-				break;
-			ph_msleep(10);
-		}
-		if (err && errno == EINVAL)
-			ph_skip("no huge pages of this file system");
-		if (err)
-			ph_say("MADV_COLLAPSE: %s", strerror(errno));
+		make_huge(&f, map, size);
+		unmap_huge(map, size);
+
+		huge_pages_go(&f, map, huge, where);
+
+		/* mapped when they go */
+		make_huge_gone(&f, map, size, huge, where, true);
 		ph_verify(map, f.id, 0, size, 1);
-		ph_check(mmap(map, size, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-			      0) == map);
-		ph_verify_read(f.fd, f.id, 0, size, 1);
+		unmap_huge(map, size);
 
-		/* too large to be made volatile, unless it is wanted */
-		ph_value("volatile by default", ph_idle(size));
-		ph_host_discard();
-		ph_verify_read(f.fd, f.id, 0, size, 1);
-		ph_set("max_order", "%d", __builtin_ctzl(huge / ph_page));
-		ph_value("volatile with max_order raised", ph_idle(size));
-		ph_host_discard();
-		if (where == PH_CLEANED)
-			ph_pass(1);
-		ph_verify_read(f.fd, f.id, 0, size, 1);
+		/* mapped again without a look at what is in them */
+		make_huge_gone(&f, map, size, huge, where, false);
+		/* when nobody looks for such pages any more */
+		if (where == PH_IN_PLACE)
+			ph_check(ph_set("mode", "off"));
+		ph_check(mmap(map, size, PROT_READ, MAP_PRIVATE | MAP_FIXED,
+			      f.fd, 0) == map);
+		if (madvise(map, size, MADV_COLLAPSE))
+			ph_say("huge pages that are gone: %s", strerror(errno));
+		ph_verify(map, f.id, 0, size, 1);
+		ph_check(ph_set("mode", "on"));
+		ph_verify(map, f.id, 0, size, 1);
+		unmap_huge(map, size);
 
-		/* a part of the huge one goes, and it is split for that */
-		ph_idle(size);
-		ph_host_discard();
-		size -= huge / 4 + PH_GRANULE;
+		/* split, as they are and when they are gone */
+		if (!access(split, W_OK)) {
+			make_huge(&f, map, size);
+			unmap_huge(map, size);
+			ph_check(ph_write_file(split, "%s,0x0,0x%lx", f.path,
+					       size / ph_page));
+			ph_check(mmap(map, size, PROT_READ,
+				      MAP_PRIVATE | MAP_FIXED, f.fd, 0) == map);
+			ph_touch(map, size);
+			ph_cmp(huge_mapped(map), ==, 0);
+			ph_verify(map, f.id, 0, size, 1);
+			unmap_huge(map, size);
+
+			make_huge_gone(&f, map, size, huge, where, false);
+			ph_check(ph_write_file(split, "%s,0x0,0x%lx", f.path,
+					       size / ph_page));
+			ph_verify_read(f.fd, f.id, 0, size, 1);
+		} else {
+			ph_say("nothing to split huge pages with");
+		}
+
+		/* the end of the file moves into one, and back */
+		make_huge_gone(&f, map, size, huge, where, false);
+		off = size - huge / 4 - PH_GRANULE;
+		ph_check(!truncate(f.path, off));
+		set_gens(gens, off, size - off, 0);
+		ph_verify_fd_gens(f.fd, f.id, off, gens);
 		ph_check(!truncate(f.path, size));
-		ph_verify_read(f.fd, f.id, 0, size, 1);
-		size &= ~(ph_page - 1);
-		ph_check(!truncate(f.path, size));
+		ph_verify_fd_gens(f.fd, f.id, size, gens);
+		/*
+		 * Opening a file for writing drops its page cache if that has
+		 * huge pages which the file system does not know of. Zeros
+		 * that are not written yet would go with it.
+		 */
+		ph_check(!fsync(f.fd));
+
+		/* the other gets a hole, and is written to */
+		make_huge_gone(&f, map, huge, huge, where, false);
+		close(f.fd);
+		f.fd = open(f.path, O_RDWR | O_CLOEXEC);
+		ph_check(f.fd >= 0);
+		off = huge / 4 + PH_GRANULE;
+		if (!fallocate(f.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			       off, huge / 4))
+			set_gens(gens, off, huge / 4, 0);
+		else if (errno != EOPNOTSUPP)
+			ph_fail("cannot punch a hole");
+		write_range(&f, gens, huge - huge / 8 + PH_GRANULE, PH_GRANULE,
+			    2);
+		ph_verify_fd_gens(f.fd, f.id, size, gens);
+		verify_disk(&f, gens);
+		ph_remove(&f);
+		free(gens);
 	}
+}
+
+/* They are made, and split, while pages go */
+static void huge_pages_race(void)
+{
+	double end = ph_now() + ph_env("PAGE_HINTING_SECONDS", 20) / 2.0;
+	size_t huge = huge_page_size(), size = 2 * huge;
+	struct ph_file f = create_for_huge(63, size);
+	char *map = huge_room(size, huge);
+	unsigned int round, made = 0;
+	struct ph_counters before;
+
+	ph_get_counters(&before);
+	ph_drive_clock(true);
+	for (round = 0; round < 20 || ph_now() < end; round++) {
+		/* from small pages, from what is left, or from huge ones */
+		if (round % 3 == 0)
+			ph_check(!posix_fadvise(f.fd, 0, size,
+						POSIX_FADV_DONTNEED));
+		if (round % 2 == 0)
+			ph_verify_read(f.fd, f.id, 0, size, 1);
+		ph_check(mmap(map, size, PROT_READ, MAP_PRIVATE | MAP_FIXED,
+			      f.fd, 0) == map);
+		made += !madvise(map, size, MADV_COLLAPSE);
+		if (round % 4 < 2)
+			ph_host_discard();
+		ph_verify(map, f.id, 0, size, 1);
+		unmap_huge(map, size);
+		if (round % 5 == 0)
+			ph_write_file("/sys/kernel/debug/split_huge_pages",
+				      "%s,0x0,0x%lx", f.path, size / ph_page);
+		ph_msleep(round % 8);
+		ph_verify_read(f.fd, f.id, 0, size, 1);
+	}
+	ph_drive_clock(false);
+	ph_value("rounds", round);
+	ph_value("with huge pages", made);
+	ph_value("volatile", ph_since(&before, PH_VOLATILE));
+	ph_cmp(made, >=, 1);
+	ph_cmp(ph_since(&before, PH_VOLATILE), >=, 1);
+	ph_verify_read(f.fd, f.id, 0, size, 1);
 	ph_remove(&f);
 }
 
@@ -1529,6 +1771,7 @@ static const struct ph_test tests[] = {
 	PH_TEST(cachestat_looks_only),
 	PH_TEST(compaction),
 	PH_TEST(huge_pages),
+	PH_TEST(huge_pages_race),
 	PH_TEST(switch_off_and_on),
 	PH_TEST(period),
 };

@@ -36,6 +36,7 @@ static const char * const counter_names[PH_NR_COUNTERS] = {
 	[PH_STABLE]		= "page_hint_stable",
 	[PH_LOST]		= "page_hint_lost",
 	[PH_EVICTED]		= "page_hint_evicted",
+	[PH_FREED]		= "page_hint_freed",
 	[PH_FAULT]		= "page_hint_fault",
 	[PH_FAULT_STALE]	= "page_hint_fault_stale",
 	[PH_ARMED]		= "page_hint_armed",
@@ -650,6 +651,34 @@ unsigned long ph_pfn(const void *addr)
 	return entry >> 63 ? entry & ((1ULL << 55) - 1) : 0;
 }
 
+__u64 ph_kpageflags(unsigned long pfn)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	__u64 flags;
+
+	if (fd < 0)
+		ph_skip("no /proc/kpageflags");
+	if (pread(fd, &flags, sizeof(flags), pfn * sizeof(flags)) !=
+	    sizeof(flags))
+		ph_fail("cannot read /proc/kpageflags");
+	close(fd);
+	return flags;
+}
+
+/* How large is the folio that begins with this frame? 0: it does not begin here */
+unsigned long ph_folio_pages(unsigned long pfn)
+{
+	__u64 flags = ph_kpageflags(pfn);
+	unsigned long n = 1;
+
+	if (flags >> PH_KPF_COMPOUND_TAIL & 1)
+		return 0;
+	if (flags >> PH_KPF_COMPOUND_HEAD & 1)
+		while (ph_kpageflags(pfn + n) >> PH_KPF_COMPOUND_TAIL & 1)
+			n++;
+	return n;
+}
+
 void ph_drop_caches(void)
 {
 	sync();
@@ -688,6 +717,15 @@ void ph_pass(unsigned int n)
 	while (n--)
 		if (!ph_set("pass", "1"))
 			ph_fail("cannot start a pass");
+}
+
+/* That the clock has completed, of its own and by ph_pass() */
+unsigned long ph_rounds(void)
+{
+	char text[32];
+
+	ph_get("pass", text, sizeof(text));
+	return strtoul(text, NULL, 10);
 }
 
 /* Whatever is idle becomes volatile now, and is not counted later */
@@ -909,6 +947,38 @@ bool ph_host_usage(unsigned long pfn, const char *usage)
 	       text[1 + strlen(usage)] == '/';
 }
 
+/*
+ * What the host knows about each of these frames: the first letter of what it
+ * has been told, a capital one if the content is gone.
+ */
+void ph_host_states(const unsigned long *pfn, unsigned long n, char *states)
+{
+	unsigned long i = 0, end, run;
+	char reply[4096], *text;
+	char usage, content;
+	int used;
+
+	while (i < n) {
+		for (end = i + 1; end < n && end < i + 64; end++)
+			if (pfn[end] != pfn[end - 1] + 1)
+				break;
+		if (!ph_host_ask(reply, sizeof(reply), "blocks 0x%lx %lu",
+				 pfn[i] * ph_page, end - i))
+			ph_fail("the host does not tell about frame 0x%lx",
+				pfn[i]);
+		for (text = reply; i < end; text += used, i += run) {
+			if (sscanf(text, "%lux%c%*[^/]/%c%*s%n", &run, &usage,
+				   &content, &used) != 3 || !run ||
+			    run > end - i)
+				ph_fail("no sense in what the host says: %s",
+					reply);
+			if (content == 'z')
+				usage += 'A' - 'a';
+			memset(states + i, usage, run);
+		}
+	}
+}
+
 static void host_open(void)
 {
 	const char *path = getenv("PAGE_HINTING_CTL");
@@ -1045,6 +1115,38 @@ static bool selected(const char *name, int argc, char **argv)
 	return argc < 2;
 }
 
+/*
+ * What has become volatile is so now, or has left that state in one of four
+ * ways. What is being counted just now, on behalf of processes that are dying
+ * for example, needs a moment to come right.
+ */
+static bool balanced(const char *name)
+{
+	static unsigned long known;
+	double end = ph_now() + 3;
+	struct ph_counters c;
+	unsigned long off;
+
+	for (;;) {
+		ph_get_counters(&c);
+		off = c.v[PH_VOLATILE] - c.v[PH_STABLE] - c.v[PH_LOST] -
+		      c.v[PH_EVICTED] - c.v[PH_FREED] - c.v[PH_NR_VOLATILE];
+		if (off == known)
+			return true;
+		if (ph_now() > end)
+			break;
+		ph_msleep(20);
+	}
+	ph_say("%s: made volatile: %lu, missing of these: %ld, before: %ld",
+	       name, c.v[PH_VOLATILE], (long)off, (long)known);
+	ph_say("stable %lu, lost %lu, evicted %lu, freed %lu, still volatile %lu",
+	       c.v[PH_STABLE], c.v[PH_LOST], c.v[PH_EVICTED], c.v[PH_FREED],
+	       c.v[PH_NR_VOLATILE]);
+	/* do not blame the next test */
+	known = off;
+	return false;
+}
+
 static void run_child(const struct ph_test *test)
 {
 	signal(SIGTERM, SIG_DFL);
@@ -1091,13 +1193,17 @@ static int run(const struct ph_test *test)
 		ph_host_mode(host_first_mode);
 
 	ph_get_counters(&after);
-	ph_say("%s: %.1f s, volatile %lu, stable %lu, lost %lu, evicted %lu, busy %lu",
+	ph_say("%s: %.1f s, volatile %lu, stable %lu, lost %lu, evicted %lu, freed %lu, busy %lu",
 	       test->name, ph_now() - start,
 	       after.v[PH_VOLATILE] - before.v[PH_VOLATILE],
 	       after.v[PH_STABLE] - before.v[PH_STABLE],
 	       after.v[PH_LOST] - before.v[PH_LOST],
 	       after.v[PH_EVICTED] - before.v[PH_EVICTED],
+	       after.v[PH_FREED] - before.v[PH_FREED],
 	       after.v[PH_BUSY] - before.v[PH_BUSY]);
+
+	if (!balanced(test->name))
+		result = KSFT_FAIL;
 
 	/* Whoever wants a page asks first: nobody runs into a discarded one */
 	if (!(test->expect & PH_EXPECT_FAULTS) &&

@@ -18,6 +18,12 @@
 
 #define PH_PATH			256
 
+/* Bits of /proc/kpageflags */
+#define PH_KPF_DIRTY		4
+#define PH_KPF_COMPOUND_HEAD	15
+#define PH_KPF_COMPOUND_TAIL	16
+#define PH_KPF_VOLATILE		27
+
 /* Where in the page cache a test wants to find the content gone */
 enum ph_where {
 	PH_IN_PLACE,	/* volatile, and discarded if the host does that */
@@ -31,6 +37,7 @@ enum ph_counter {
 	PH_STABLE,
 	PH_LOST,
 	PH_EVICTED,
+	PH_FREED,
 	PH_FAULT,
 	PH_FAULT_STALE,
 	PH_ARMED,
@@ -164,9 +171,12 @@ unsigned long ph_vmstat(const char *key);
 unsigned long ph_minor_faults(void);
 unsigned long ph_major_faults(void);
 unsigned long ph_pfn(const void *addr);
+__u64 ph_kpageflags(unsigned long pfn);
+unsigned long ph_folio_pages(unsigned long pfn);
 void ph_drop_caches(void);
 void ph_drain(void);
 void ph_pass(unsigned int n);
+unsigned long ph_rounds(void);
 void ph_settle(void);
 unsigned long ph_idle(size_t len);
 void __ph_make_gone(const char *file, int line, size_t len,
@@ -185,5 +195,6 @@ bool ph_host_discard(void);
 bool ph_host_stat(const char *key, unsigned long *value);
 bool ph_host_essa(unsigned long n[8]);
 bool ph_host_usage(unsigned long pfn, const char *usage);
+void ph_host_states(const unsigned long *pfn, unsigned long n, char *states);
 
 #endif
