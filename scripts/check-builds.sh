@@ -1,28 +1,32 @@
 #!/bin/bash
 # 1. With CONFIG_PAGE_HINTING off, the objects of mm/, fs/ and arch/s390/mm/ are those of the base kernel.
-# 2. Each patch builds, feature off and on, without warnings: the objects whose sources the series touches.
+# 2. So are those of mm/ and of the hypervisor calls on powerpc, the other architecture with a hook for free pages.
+# 3. Each patch builds, feature off and on, without warnings: the objects whose sources the series touches.
 # TAP. What passed is remembered by content hash, so only what changed is built again.
 . "$(dirname "$0")/lib.sh"
 
-need "${CROSS}gcc" "${CROSS}objdump" make git
+POWERPC=powerpc64le-linux-gnu-
+need "${CROSS}gcc" "${CROSS}objdump" "${POWERPC}gcc" "${POWERPC}objdump" make git
 mapfile -t patches < <(series linux)
 ((${#patches[@]})) || die "patches/linux is empty"
 pristine=$("$TOP/scripts/fetch-linux.sh")
 compiler=$("${CROSS}gcc" --version | head -n 1)
-echo "1..$((${#patches[@]} + 1))"
+echo "1..$((${#patches[@]} + 2))"
+# What is built, until compare_off says otherwise.
+arch=s390 cross=$CROSS
 
 # One at a time: the work directories are shared.
 mkdir -p "$CACHE/locks"
 exec {lock}>"$CACHE/locks/check-builds"
 flock "$lock"
 
-kmake() { make -s -C "$1" O="$2" ARCH=s390 CROSS_COMPILE="$CROSS" -j"$JOBS" "${@:3}"; }
+kmake() { make -s -C "$1" O="$2" ARCH="$arch" CROSS_COMPILE="$cross" -j"$JOBS" "${@:3}"; }
 
-# configure SOURCE OUT CONFIG: the part of the configuration that this tree knows
+# configure SOURCE OUT FRAGMENT...: the part of the configuration that this tree knows
 configure() {
 	mkdir -p "$2"
 	(cd "$2" && "$1/scripts/kconfig/merge_config.sh" -m -r "$1"/kernel/configs/tiny{-base,}.config \
-		"$TOP/configs/common.config" "$TOP/configs/$3.config" >config.log 2>&1 && mv .config all.config)
+		"${@:3}" >config.log 2>&1 && mv .config all.config)
 	kmake "$1" "$2" KCONFIG_ALLCONFIG="$2/all.config" allnoconfig >>"$2/config.log" 2>&1
 }
 
@@ -31,19 +35,19 @@ prefix() { { echo "$compiler ${pristine##*/} $(hash_files "${patches[@]:0:$1}")"
 
 # --- 1: nothing changes ---------------------------------------------------------------------
 
-objects() { (cd "$1" && find mm fs arch/s390/mm -name '*.o' ! -name 'built-in.a' | sort); }
+objects() { (cd "$1" && find "${targets[@]%/}" -name '*.o' ! -name 'built-in.a' | sort); }
 
 # off_objects OUT SOURCE
 off_objects() {
-	say "building mm/ fs/ arch/s390/mm/ of ${2##*/} with the feature off"
-	configure "$2" "$1" off
-	quietly "$1/build.log" kmake "$2" "$1" mm/ fs/ arch/s390/mm/
+	say "building ${targets[*]} of ${2##*/} for $arch with the feature off"
+	configure "$2" "$1" "${fragments[@]}"
+	quietly "$1/build.log" kmake "$2" "$1" "${targets[@]}"
 }
 
 # Contents of the sections, relocations and symbols as text. Names that kbuild makes of line numbers
 # (initcalls) and of the preprocessor's counter may differ when a header grows; nothing else may.
 as_text() {
-	"${CROSS}objdump" -s -r -t "$1" | sed -E '/file format/d
+	"${cross}objdump" -s -r -t "$1" | sed -E '/file format/d
 		s/(__initcall__kmod_[a-z0-9_]+__)[0-9]+_[0-9]+_/\1N_/g
 		s/(__UNIQUE_ID_[A-Za-z0-9_]*[A-Za-z_])[0-9]+/\1N/g'
 }
@@ -53,10 +57,18 @@ series_off_objects() {
 	off_objects "$b" "$CACHE/work/linux"
 }
 
+# off_key [N]: of the base, or of base and patches 1..N, and what its objects are built with
+off_key() {
+	{
+		"${cross}gcc" --version | head -n 1
+		echo "${pristine##*/} $(hash_files "${patches[@]:0:${1-0}}") ${targets[*]}"
+		cat "${fragments[@]}"
+	} | hash_stdin
+}
+
 compare_off() {
-	local a b=$CACHE/work/objects-off o same=0 text=0 differ=0
-	a=$(cached "$CACHE/objects/$({ echo "$compiler ${pristine##*/}"; cat "$TOP"/configs/{common,off}.config; } | hash_stdin)" \
-		off_objects "$pristine")
+	local a b=$CACHE/work/objects-off-$arch o same=0 text=0 differ=0
+	a=$(cached "$CACHE/objects/$(off_key)" off_objects "$pristine")
 	# an object that another configuration has left behind would count
 	if [[ $(cat "$b/base" 2>/dev/null) != "$a" ]]; then rm -rf "$b"; fi
 	mkdir -p "$b"
@@ -81,24 +93,35 @@ compare_off() {
 	((differ == 0 && same > 0)) && [[ $(objects "$a") == "$(objects "$b")" ]]
 }
 
-failed=0
+failed=0 n=0
 verdicts=$CACHE/bisect
 mkdir -p "$verdicts"
-off_key=$verdicts/off-$(prefix ${#patches[@]})
-if [[ ! -e $off_key ]]; then
-	attempt compare_off >"$off_key.new"
-	cat "$off_key.new"
-	((rc)) || mv "$off_key.new" "$off_key"
-else
-	rc=0
-	cat "$off_key"
-fi
-if ((rc == 0)); then
-	echo "ok 1 - feature off: mm/*.o fs/*.o arch/s390/mm/*.o are the base's"
-else
-	echo "not ok 1 - feature off: mm/*.o fs/*.o arch/s390/mm/*.o are the base's"
-	failed=1
-fi
+
+# check_off ARCH CROSS CONFIGS TARGETS: the last two are lists of words
+check_off() {
+	local arch=$1 cross=$2 fragments targets verdict rc=0
+	read -ra fragments <<<"$3"
+	fragments=("${fragments[@]/#/$TOP/configs/}")
+	fragments=("${fragments[@]/%/.config}")
+	read -ra targets <<<"$4"
+	verdict=$verdicts/off-$(off_key ${#patches[@]})
+	if [[ ! -e $verdict ]]; then
+		attempt compare_off >"$verdict.new"
+		cat "$verdict.new"
+		((rc)) || mv "$verdict.new" "$verdict"
+	else
+		cat "$verdict"
+	fi
+	n=$((n + 1))
+	if ((rc == 0)); then
+		echo "ok $n - $arch, feature off: the objects of $4 are the base's"
+	else
+		echo "not ok $n - $arch, feature off: the objects of $4 are the base's"
+		failed=1
+	fi
+}
+check_off s390 "$CROSS" "common off" "mm/ fs/ arch/s390/mm/"
+check_off powerpc "$POWERPC" powerpc "mm/ arch/powerpc/mm/ arch/powerpc/platforms/pseries/"
 
 # --- 2: each patch builds -------------------------------------------------------------------
 
@@ -119,7 +142,7 @@ offer_feature() {
 # Build what the first N patches have; on failure or a warning: the messages.
 build_at() {
 	local config=$1 out=$work/$1 targets=() s
-	configure "$work/src" "$out" "$config"
+	configure "$work/src" "$out" "$TOP/configs/common.config" "$TOP/configs/$config.config"
 	if [[ $config == run ]] && ! grep -qx CONFIG_PAGE_HINTING=y "$out/.config"; then
 		echo "CONFIG_PAGE_HINTING cannot be switched on"
 		return 1
@@ -158,9 +181,9 @@ for ((i = 1; i <= ${#patches[@]}; i++)); do
 	fi
 	name=$(basename "${patches[i - 1]}")
 	if ((rc == 0)); then
-		echo "ok $((i + 1)) - builds off and on: $name$cached"
+		echo "ok $((i + n)) - builds off and on: $name$cached"
 	else
-		echo "not ok $((i + 1)) - builds off and on: $name"
+		echo "not ok $((i + n)) - builds off and on: $name"
 		failed=1
 	fi
 done
