@@ -97,13 +97,22 @@ class Qmp:
                     return answer["return"]
 
 
+def command_line(append="", job="agent"):
+    """Of the guest's kernel."""
+    return f"quiet loglevel=5 panic=-1 job={job} {append}".strip()
+
+
 class Guest:
     """A running guest. Console, commands and their output go to files in `logdir`, named `name`."""
 
     def __init__(self, qemu, kernel, initrd, *, name="guest", memory=512, cpus=2, disks=(),
                  append="", options=(), devices=(), hinting=True, timeout=300, logdir=None, job="agent",
-                 interactive=False, allow=(), icount=False, provoked=False):
-        """With `icount`, one vCPU, and its clock counts instructions: one a nanosecond."""
+                 interactive=False, allow=(), icount=False, provoked=False, ipl=None, edat=False):
+        """With `icount`, one vCPU, and its clock counts instructions: one a nanosecond.
+
+        `ipl` names a disk to load from; kernel, initrd and command line must be on that.
+        With `edat`, the guest can have huge pages, and maps its own memory with them.
+        """
         self.name = name
         self.memory = memory << 20
         self.hinting = hinting
@@ -126,11 +135,10 @@ class Guest:
             console = "stdio,id=con,mux=on,signal=off,logfile=" + self.console_path
         else:
             console = "file,id=con,path=" + self.console_path
-        cmd = [qemu, "-M", "s390-ccw-virtio", "-cpu", "max",
+        cmd = [qemu, "-M", "s390-ccw-virtio", "-cpu", "max,edat=" + ("on" if edat else "off"),
                "-accel", "tcg,thread=" + ("single" if icount else "multi"),
                "-smp", str(cpus), "-m", str(memory), "-nodefaults", "-display", "none",
-               "-no-shutdown", "-no-reboot", "-kernel", kernel, "-initrd", initrd,
-               "-append", f"quiet loglevel=5 panic=-1 job={job} {append}".replace("  ", " ").strip(),
+               "-no-shutdown", "-no-reboot",
                "-chardev", console,
                "-device", "sclpconsole,chardev=con",
                "-chardev", f"socket,id=qmp,fd={qmp_fd}", "-mon", "chardev=qmp,mode=control",
@@ -139,11 +147,13 @@ class Guest:
                "-device", "virtserialport,chardev=agent,name=agent",
                "-chardev", f"socket,id=host,fd={host_fd}",
                "-device", "virtserialport,chardev=host,name=host"]
+        if not ipl:
+            cmd += ["-kernel", kernel, "-initrd", initrd, "-append", command_line(append, job)]
         if icount:
             cmd += ["-icount", "shift=0,sleep=off"]
         for disk, path in disks:
             cmd += ["-drive", f"if=none,id={disk},file={path},format=raw,cache=unsafe",
-                    "-device", f"virtio-blk-ccw,drive={disk},serial={disk}"]
+                    "-device", f"virtio-blk-ccw,drive={disk},serial={disk}" + (",bootindex=1" if disk == ipl else "")]
         for option in options:
             cmd += ["-global", "s390-storage_attributes-tcg." + option]
         for device in devices:
@@ -194,15 +204,17 @@ class Guest:
         self._send("umount /mnt/* 2>/dev/null; sync; poweroff -f")
         self.wait_down()
 
-    def wait_down(self):
+    def _wait_status(self, *wanted):
         while True:
             status = self.qmp("query-status")["status"]
-            if status in ("shutdown", "guest-panicked"):
-                break
+            if status in wanted:
+                return status
             if self._panicked():
-                status = "guest-panicked"
-                break
+                return "guest-panicked"
             time.sleep(0.2)
+
+    def wait_down(self):
+        status = self._wait_status("shutdown", "guest-panicked")
         if self.hinting:
             self.final = self.stats()
         if status != "shutdown":
@@ -244,6 +256,8 @@ class Guest:
             for key in ("cpu-violations", "dma-violations", "exceptions"):
                 if self.final.get(key) and not (self.provoked and key == "exceptions"):
                     found.append(f"host counted {self.final[key]} {key}")
+            if self.final["blocks"]["volatile"]:
+                found.append(f"{self.final['blocks']['volatile']} pages are volatile after the end")
         if self.hinting and not self.final and not found:
             found.append("no final statistics")
         return found
@@ -255,13 +269,23 @@ class Guest:
             pass
         self.boot_seconds = time.time() - self.started
 
-    def restart(self, command, may_panic=False):
+    def restart(self, command, may_panic=False, look=None):
         """Give an order that ends this kernel and starts another one, and wait for that.
 
+        `look` is called when the first one has done all that it will, and the machine is not yet reset.
         Returns what was on the console, which is left to the caller to judge.
         """
         self.may_panic = may_panic
+        if look:
+            self.qmp("set-action", reboot="shutdown")
         self._send(command)
+        if look:
+            self._wait_status("shutdown")
+            look()
+            self.qmp("set-action", reboot="reset")
+            self.qmp("system_reset")
+            self._wait_status("prelaunch")
+            self.qmp("cont")
         self.wait_ready()
         self.may_panic = False
         return self.forget_console()

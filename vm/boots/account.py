@@ -24,7 +24,20 @@ def modes(boot, guest):
                 Program(boot.tap, f"{boot.name} {mode}").run(guest, program)
 
 
+def trace(boot, guest):
+    """What needs the kernel with trace points, and no more."""
+    Program(boot.tap, boot.name, verbose=True).run(guest, "page_hinting_account", args="tracepoints")
+
+
+def machine(fs, cpus, kernel, **options):
+    return {"kernel": kernel, "cpus": cpus, "memory": 192, "append": "page_hinting=on", "disks": (("test", 1024, fs),), **options}
+
+
 BOOTS = {
-    "account": (account, {"kernel": "run", "cpus": 2, "memory": 192, "append": "page_hinting=on"}),
-    "account-modes": (modes, {"cpus": 4, "memory": 192, "append": "page_hinting=on", "default": False}),
+    "account": (account, machine("ext4", 2, "run")),
+    "account-trace": (trace, machine("ext4", 2, "test")),
+    "account-modes": (modes, machine("ext4", 4, "test", default=False)),
+    "account-xfs": (account, machine("xfs", 2, "run", default=False)),
+    "account-xfs1": (account, machine("xfs", 1, "test", default=False)),
+    "account-1cpu": (account, machine("ext4", 1, "test", default=False)),
 }

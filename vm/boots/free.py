@@ -9,9 +9,14 @@ import time
 from boot import Program, host
 from vm import PAGE, flatten
 
-KPF_LRU, KPF_BUDDY, KPF_PGTABLE = 5, 10, 26
+KPF_LRU, KPF_BUDDY, KPF_ANON, KPF_PGTABLE = 5, 10, 12, 26
 NODAT = 0x40                    # in what "info cmma" prints
 PROGRAM = "/selftests/page_hinting/page_hinting_free"
+# of page_hinting_test, what takes little time even so
+KASAN = "read_random mmap_read write_part_of_block mmap_shared_write truncation fork_with_mappings compaction"
+# and of page_hinting_free. Not content_switching, which leaves pages that were freed while it was off, unless
+# off_stops_it follows.
+FEW = "content_anonymous content_within_cpu_lists content_large_order content_compaction"
 # ESSAs per page where every allocation and every free is one, and the goal
 LOOPS = [("touch", 128 << 10, 1000), ("munmap", 128 << 10, 500), ("file", 128 << 10, 200),
          ("touch", 1 << 20, 64), ("touch", 16 << 20, 6), ("touch", 100 << 20, 1),
@@ -61,8 +66,8 @@ def census(boot, guest, when, hinted=True):
         boot.tap.point(not unused, f"{boot.name}, {when}: nothing is unused", [text])
 
 
-def tests(boot, guest, args=""):
-    Program(boot.tap, boot.name).run(guest, "page_hinting_free", args=args)
+def tests(boot, guest, args="", env=""):
+    Program(boot.tap, boot.name).run(guest, "page_hinting_free", args=args, env=env)
 
 
 def contents(boot, guest):
@@ -73,24 +78,56 @@ def contents(boot, guest):
 
 
 def cma(boot, guest):
-    """alloc_contig_range() and back."""
+    """alloc_contig_range() and back, with memory in the area that must be moved, or that is volatile or lost."""
     area = "/sys/kernel/debug/cma/reserved"
     if guest.sh(f"[ -d {area} ]", check=False)[0]:
         boot.tap.point(True, f"{boot.name}: CMA", skip="the kernel has no DMA_CMA")
         return
     base, count = (int(guest.out(f"cat {area}/{f}")) for f in ("base_pfn", "count"))
     inside = set(range(base, base + count))
-    # Something movable may be there, and is moved out.
-    guest.sh("dd if=/dev/urandom of=/mnt/test/cma bs=1M count=120 2>/dev/null; sync; md5sum /mnt/test/cma >/tmp/sum")
-    for i in range(3):
-        guest.sh(f"echo {count // 2} >{area}/alloc && echo {count // 4} >{area}/alloc")
+    free_now = guest.vmstat()["nr_free_pages"]
+    # The area is used in turn with other memory once it is more than half of what is free: a file first, then
+    # anonymous memory and a mapped file, both locked so that they cannot be reclaimed or read again, then a file.
+    size = max(free_now - 2 * count, 0) * PAGE + (8 << 20)
+    hold = count * PAGE // 4
+    guest.sh(f"cd /mnt/test && dd if=/dev/zero of=cma1 bs=64K count={size >> 16} 2>/dev/null && sync")
+    guest.sh(f"(PAGE_HINTING_DIR=/mnt/test {PROGRAM} --hold {hold} /tmp/held; echo $? >/tmp/status) >/tmp/hold 2>&1 & "
+             "while [ ! -e /tmp/held ] && [ ! -e /tmp/status ]; do sleep 0.1; done; cat /tmp/hold; [ -e /tmp/held ]")
+    guest.sh("cd /mnt/test && dd if=/dev/urandom of=cma2 bs=64K "
+             f"count={count * PAGE // 2 >> 16} 2>/dev/null && sync && md5sum cma2 >/tmp/sum")
+    for i, what in enumerate(("stable", "volatile", "discarded")):
+        if i:
+            guest.sh("echo 1 >/proc/sys/vm/drop_caches; cat /mnt/test/cma? >/dev/null")
+        lru, anon = flagged(guest, KPF_LRU) & inside, flagged(guest, KPF_ANON) & inside
+        if i:
+            guest.sh("for i in 1 2 3; do echo 1 >/sys/kernel/mm/page_hinting/pass; done")
+        volatile = len(blocks(guest, "volatile") & inside)
+        if what == "discarded":
+            guest.discard()
+        moved = guest.vmstat()["pgmigrate_success"]
+        # A page that somebody looks at just then cannot be moved.
+        guest.sh(f"for n in {count // 2} {count // 4} {count // 4}; do "
+                 f"for i in 1 2 3 4 5; do echo $n >{area}/alloc && continue 2; sleep 0.2; done; exit 1; done")
+        moved = guest.vmstat()["pgmigrate_success"] - moved
+        text = [f"{len(lru)} pages of the LRU, {len(anon)} of them anonymous, {volatile} volatile, {moved} moved"]
+        if not i:
+            boot.tap.point(len(anon) > count // 16 and moved >= len(anon) * 9 // 10,
+                           f"{boot.name}: CMA has moved what was in the way ({what})", text)
+        else:
+            boot.tap.point(volatile > count // 16, f"{boot.name}: CMA has evicted what was in the way ({what})", text)
         guest.discard(unused=True, volatile=False)
-        census(boot, guest, f"CMA allocated {i}")
+        # What was moved is still in the cache. The next look is at the disk.
+        status, out = guest.sh("cd /mnt/test && md5sum -c /tmp/sum", check=False)
+        boot.tap.point(not status, f"{boot.name}: files are right with CMA allocated ({what})", [out] if status else [])
+        census(boot, guest, f"CMA allocated ({what})")
         taken = inside - buddy(guest) - blocks(guest, "unused")
-        boot.tap.point(len(taken) >= count * 3 // 4, f"{boot.name}: CMA has given {len(taken)} of {count} pages")
-        guest.sh(f"echo {count * 3 // 4} >{area}/free")
+        boot.tap.point(len(taken) >= count * 9 // 10, f"{boot.name}: CMA has given {len(taken)} of {count} pages ({what})")
+        guest.sh(f"echo {count} >{area}/free")
     census(boot, guest, "CMA freed")
-    guest.sh("echo 1 >/proc/sys/vm/drop_caches; md5sum -c /tmp/sum && rm /mnt/test/cma")
+    status, out = guest.sh("rm /tmp/held; while [ ! -e /tmp/status ]; do sleep 0.1; done; cat /tmp/hold; exit $(cat /tmp/status)",
+                           check=False)
+    boot.tap.point(not status, f"{boot.name}: locked memory is right", [out] if status else [])
+    guest.sh("echo 1 >/proc/sys/vm/drop_caches; cd /mnt/test && md5sum -c /tmp/sum && rm cma?")
 
 
 def offline(boot, guest):
@@ -115,7 +152,7 @@ def offline(boot, guest):
 
 def reporting(boot, guest):
     """The balloon's reports take pages off the lists and put them back."""
-    guest.sh(f"cd /tmp && PAGE_HINTING_DIR=/tmp {PROGRAM} --loop touch {120 << 20} 2")
+    guest.sh(f"cd /tmp && PAGE_HINTING_DIR=/tmp {PROGRAM} --loop touch {guest.memory * 3 // 8} 2")
     for _ in range(60):
         if guest.resident() < guest.memory // 2:
             break
@@ -161,28 +198,41 @@ def free(boot, guest):
 def checks(boot, guest):
     """With the checkers on everything is slow, and what a CPU keeps goes back on its own: no costs."""
     census(boot, guest, "booted")
-    tests(boot, guest, "content_* free_* off_*")
+    if boot.full:
+        tests(boot, guest, "content_* free_* off_*")
+    else:
+        tests(boot, guest, FEW, "PAGE_HINTING_ROUNDS=2")
+    census(boot, guest, "afterwards")
+
+
+def kasan(boot, guest):
+    """KASAN poisons what is free, and is told when it is in use again. This is slow."""
+    census(boot, guest, "booted")
+    tests(boot, guest, "content_*")
+    with host(guest, "random", seed=9):
+        Program(boot.tap, boot.name).run(guest, "page_hinting_test", args=KASAN)
+        Program(boot.tap, boot.name).run(guest, "page_hinting_stress", args="random_operations")
     census(boot, guest, "afterwards")
 
 
 def whole(boot, guest):
     free(boot, guest)
     nodat(boot, guest)
-    cma(boot, guest)
     offline(boot, guest)
     tests(boot, guest, "content_anonymous")
 
 
 def reported(boot, guest):
     reporting(boot, guest)
-    tests(boot, guest, "content_*")
+    tests(boot, guest, "content_*" if boot.full else "content_anonymous content_large_order content_compaction")
+    cma(boot, guest)
     reporting(boot, guest)
 
 
 def poisoned(boot, guest):
     """Where free pages are poisoned they are not hinted, and the poison stays."""
     census(boot, guest, "booted", hinted=False)
-    tests(boot, guest, "content_*")
+    tests(boot, guest, "content_*" if boot.full else FEW + " content_switching")
     guest.discard(unused=True, volatile=False)
     census(boot, guest, "afterwards", hinted=False)
 
@@ -208,12 +258,14 @@ def boots(work, name, append="", default=False, **more):
 
 
 BOOTS = {
-    **boots(whole, "free", "cma=32M movablecore=512M", default=True, memory=1024),
-    **boots(checks, "free-checks", "debug_pagealloc=on init_on_free=1", kernel="test"),
+    **boots(whole, "free", "movablecore=512M", default=True, memory=1024),
+    **boots(checks, "free-checks", "debug_pagealloc=on init_on_free=1", default=True, kernel="test", memory=256),
     **boots(free, "free-init-on-free", "init_on_free=1"),
     **boots(free, "free-init-on-alloc", "init_on_alloc=1"),
     **boots(checks, "free-debug-pagealloc", "debug_pagealloc=on", kernel="test"),
-    **boots(poisoned, "free-page-poison", "page_poison=1"),
-    **boots(reported, "free-reporting", devices=["virtio-balloon-ccw,free-page-reporting=on"]),
+    **boots(poisoned, "free-page-poison", "page_poison=1", default=True, memory=256),
+    **boots(reported, "free-reporting", "init_on_alloc=1 cma=48M", default=True, memory=256,
+            devices=["virtio-balloon-ccw,free-page-reporting=on"]),
+    **boots(kasan, "kasan", kernel="kasan", memory=1024),
     **boots(cost, "free-cost", memory=512),
 }

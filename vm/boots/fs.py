@@ -14,9 +14,10 @@ SMALL = 192                     # MB of memory; with less of it the clock has le
 DISKS = ("rawbad", 400)         # the disk that the test makes fail
 
 # What kernel and file systems say about bad sectors, forged trees and a shutdown that was asked for.
-BAD_DISK = [r"Buffer I/O error on dev dm-", r"I/O error, dev dm-", r"fs-verity \(dm-.*FILE CORRUPTED",
+BAD_DISK = [r"Buffer I/O error on dev(ice)? dm-", r"I/O error, dev dm-", r"fs-verity \(dm-.*FILE CORRUPTED",
             r"EXT4-fs.*(shut down requested|forced shutdown)", r"Aborting journal on device dm-",
-            r"EXT4-fs \(dm-.*error", r"JBD2: .*dm-", r"XFS \(dm-", r"erofs: \(device vd.\): erofs_read_superblock: cannot find valid erofs superblock",
+            r"EXT4-fs \(dm-.*error", r"EXT4-fs warning \(device dm-.*I/O error", r"dm-\d+: writeback error on inode",
+            r"JBD2: .*dm-", r"XFS \(dm-", r"erofs: \(device vd.\): erofs_read_superblock: cannot find valid erofs superblock",
             r"EXT4-fs \(dm-.*Can't find ext4 filesystem", r"fscrypt: dm-.*still busy", r"fsverity_msg: .*suppressed"]
 
 
@@ -35,6 +36,14 @@ def share(boot, guest):
     """What fits into the default run."""
     tests(boot, guest, [("instant", "y")], ["page_hinting_fs"])
     tests(boot, guest, [("random", "n")], ["page_hinting_stress"])
+    tests(boot, guest, [("sweep", "y"), ("window", "n")], ["page_hinting_stress"], "random_operations")
+
+
+def short(boot, guest):
+    """On one CPU, little, but with each host."""
+    tests(boot, guest, [("sweep", "n"), ("instant", "n")], ["page_hinting_stress"], "random_operations")
+    tests(boot, guest, [("window", "y")], ["page_hinting_stress"], "random_operations with_memory_pressure")
+    tests(boot, guest, [("random", "y")], ["page_hinting_fs"], "one_page_loses_the_folio split_of_volatile random_reads_by_read")
 
 
 def everything(boot, guest):
@@ -90,7 +99,8 @@ def images(boot, guest):
         expected = digests(subprocess.run([tree, "digest", directory], check=True, stdout=subprocess.PIPE, text=True).stdout)
         size = sum(os.path.getsize(os.path.join(directory, f)) for f in os.listdir(directory))
     boot.tap.point(len(expected) == 27, f"{boot.name}: {len(expected)} files")
-    guest.sh("cd /sys/kernel/mm/page_hinting; echo 0 >period_ms; echo 1 >mapped_every; echo 9 >max_order; echo on >mode")
+    guest.sh("cd /sys/kernel/mm/page_hinting && echo 0 >period_ms && echo 1 >mapped_every && "
+             "echo 8 >max_order && echo on >mode")
     clock = "echo 1 >/sys/kernel/mm/page_hinting/pass"
     for name in IMAGES:
         before = guest.vmstat()
@@ -123,6 +133,7 @@ def machine(fs, cpus, kernel="test", size=1024):
 
 BOOTS = {
     "fs-xfs": (share, machine("xfs", 4, "run")),
+    "fs-xfs-1cpu": (short, machine("xfs", 1, "run", 512)),
     "fs-xfs-all": (everything, {**machine("xfs", 4), "default": False}),
     "fs-xfs-all1": (everything, {**machine("xfs", 1), "default": False}),
     "fs-btrfs-all": (everything, {**machine("btrfs", 4), "default": False}),

@@ -7,13 +7,12 @@ The host of these boots leaves the states of pages alone in a reset that leaves 
 
 import re
 
-from vm import flatten
+from vm import command_line, flatten
 
 HINTING = "/sys/kernel/mm/page_hinting"
 FILE = "/mnt/test/file"
 PAGES = 20000                   # of the file, 78 MB
-NEXT = "quiet loglevel=5 panic=-1 job=agent"
-LOAD = "kexec {} /mnt/boot/bzImage /mnt/boot/initrd '" + NEXT + " {}'"
+LOAD = "kexec {} /mnt/boot/bzImage /mnt/boot/initrd '" + command_line("{}") + "'"
 MEMORY, CRASH = 320, 96         # MB, of the guest that crashes
 DISKS = (("test", 512, "ext4"), ("boot", 96, "boot"))
 
@@ -77,13 +76,48 @@ def kexec(boot, guest):
         same(boot, guest, digest, f"kexec with '{command}'")
 
 
+def nothing_volatile(boot, guest, what):
+    """A function that looks whether this kernel leaves volatile pages to the next one."""
+    def look():
+        left = flatten(guest.stats())["volatile"]
+        boot.tap.point(not left, f"{boot.name}: no page is volatile when the machine is reset for {what}",
+                       [f"{left} volatile pages"] if left else [])
+    return look
+
+
+# With the reboot notifiers, and without
+RESTARTS = {"restart": "reboot -f", "emergency restart": "echo b >/proc/sysrq-trigger",
+            "panic": "echo 1 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger"}
+LAST_WORDS = [r"reboot: Restarting system", r"sysrq: ", r"sysrq triggered crash", r"Call Trace", r"^\S+ +\[<", r"Rebooting in 1 seconds"]
+FIRMWARE = [r"^LOADPARM=|^Using virtio-blk|^Using SCSI scheme|^\.+$"]
+LOADED = 40                     # MB, beyond the end of what the firmware's loader loads
+
+
 def restart(boot, guest):
     digest = write_file(guest)
-    guest.qmp("set-action", reboot="reset")
-    for i in range(2):
-        discard_all(boot, guest, f"restart {i + 1}")
-        judge(boot, guest, guest.restart("reboot -f"), "restart", [r"reboot: Restarting system"])
-        same(boot, guest, digest, f"restart {i + 1}")
+    for what, command in RESTARTS.items():
+        discard_all(boot, guest, what)
+        text = guest.restart(command, may_panic=what == "panic", look=nothing_volatile(boot, guest, what))
+        judge(boot, guest, text, what, LAST_WORDS)
+        same(boot, guest, digest, what)
+
+
+def reipl(boot, guest):
+    """IPL from disk, by the firmware's loader: its memory, and where it loads to, were page cache before."""
+    digest = write_file(guest)
+    for what in RESTARTS if boot.full else ("restart", "emergency restart"):
+        what, command = what + " from disk", RESTARTS[what]
+        kind = guest.out("cat /sys/firmware/reipl/reipl_type")
+        boot.tap.point(kind == "ccw", f"{boot.name}: this kernel was loaded from a disk ({kind})")
+        discard_all(boot, guest, what)
+        low = low_discarded(guest, LOADED << 20)
+        boot.tap.point(low > 1000, f"{boot.name}: {low} of them in memory that the loader writes to (more than 1000)")
+        # The only kind of re-IPL that QEMU has; it does not clear memory either.
+        text = guest.restart("echo 1 >/sys/firmware/reipl/ccw/clear; " + command, may_panic="panic" in what,
+                             look=nothing_volatile(boot, guest, what))
+        judge(boot, guest, text, what, LAST_WORDS + FIRMWARE)
+        boot.tap.point("Using SCSI scheme" in text, f"{boot.name}: the firmware has loaded it again", text.splitlines()[-10:])
+        same(boot, guest, digest, what)
 
 
 def low_discarded(guest, size):
@@ -168,8 +202,10 @@ def options(**more):
 
 ON = "page_hinting=on"
 BOOTS = {
+    "reipl": (reipl, options(cpus=2, memory=256, append=ON, disks=(("test", 512, "ext4"), ("rawipl", 64, "ipl")))),
     "kexec": (kexec, options(cpus=2, memory=256, append=ON)),
     "kdump": (kdump, options(cpus=2, memory=MEMORY, append=f"{ON} crashkernel={CRASH}M")),
-    "restart": (restart, options(cpus=2, memory=320, append=ON)),
+    # reipl does the same, and more
+    "restart": (restart, options(cpus=2, memory=320, append=ON, default=False)),
     "hotplug": (hotplug, options(cpus=4, memory=1024, append=ON + " kernelcore=500M")),
 }

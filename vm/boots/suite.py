@@ -11,11 +11,13 @@ MOST = "same_pages_at_once switched_off_in_use random_operations with_period wit
 BOTH = {"page_hinting_test": "", "page_hinting_stress": MOST}
 LONG = {"page_hinting_stress": MOST}
 SHORT = {"page_hinting_stress": "random_operations with_memory_pressure"}
+# What of page_hinting_fs is about any file system, and needs no disk of its own
+FS = {"page_hinting_fs": "random_reads_by_read random_reads_by_mmap"}
 # Host, LRU and programs. The default covers every host with each number of vCPUs; --full covers all
 # combinations.
 COMBINATIONS = {4: [("instant", "y", BOTH), ("random", "n", LONG), ("sweep", "n", SHORT), ("window", "y", SHORT)],
-                1: [("instant", "n", LONG), ("random", "y", BOTH), ("sweep", "y", SHORT), ("window", "n", SHORT)]}
-ALL = [(mode, lru, BOTH) for mode in HOSTS for lru in ("y", "n")]
+                1: [("instant", "n", {**LONG, **FS}), ("random", "y", BOTH), ("sweep", "y", SHORT), ("window", "n", SHORT)]}
+ALL = [(mode, lru, {**BOTH, "page_hinting_fs": "random_reads_*"}) for mode in HOSTS for lru in ("y", "n")]
 
 
 def suite(boot, guest):
@@ -24,7 +26,7 @@ def suite(boot, guest):
         with host(guest, mode, boot.cpus * 1000 + i, lru) as discards:
             for name, tests in programs.items():
                 program = Program(boot.tap, f"{boot.name} {mode} lru_gen={lru}")
-                program.run(guest, name, env=f"PAGE_HINTING_SEED={i + 1}", args="" if boot.full else tests)
+                program.run(guest, name, env=f"PAGE_HINTING_SEED={i + 1}", args="" if boot.full and name in BOTH else tests)
             if mode == "instant" and boot.cpus == 4:
                 # Larger files bring the number up to what is asked for.
                 while discards() < ENOUGH and not program.failed:
