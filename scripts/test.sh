@@ -53,7 +53,7 @@ stage build     3000 "$s/build-all.sh"
 stage patches   2700 "$s/check-builds.sh"
 stage qemu       600 "$s/test-qemu.sh"
 stage guests    2700 "$TOP/vm/test" --out "$logs/guests"
-stage run        900 "$TOP/vm/run" --out "$logs/run"
+stage run       1500 "$TOP/vm/run" --out "$logs/run"
 
 printf '\n'
 printf '%s\n' "${table[@]}"
