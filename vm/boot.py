@@ -23,6 +23,7 @@ SKIPS = [re.compile(text) for text in (
     r"^account(?!-xfs).*: mlocked_in_part$",                    # no large folios
     r"^fs-.*: (compressed_(zstd|lzo)|verity_in_place)$",        # not on this file system, or not on others
     r"^fs-btrfs.*: (order_cap|one_page_loses_the_folio|large_again|split_of_volatile|truncate_in_large|verity_\w+|encrypted)$",
+    r"^swap-1cpu .*: synchronous_device$",                      # no zram in the kernel "run"
     r"1cpu.*: (all_cpus_on_one_frame|clock_needs_one_cpu)$")]
 
 

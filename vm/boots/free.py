@@ -80,9 +80,6 @@ def contents(boot, guest):
 def cma(boot, guest):
     """alloc_contig_range() and back, with memory in the area that must be moved, or that is volatile or lost."""
     area = "/sys/kernel/debug/cma/reserved"
-    if guest.sh(f"[ -d {area} ]", check=False)[0]:
-        boot.tap.point(True, f"{boot.name}: CMA", skip="the kernel has no DMA_CMA")
-        return
     base, count = (int(guest.out(f"cat {area}/{f}")) for f in ("base_pfn", "count"))
     inside = set(range(base, base + count))
     free_now = guest.vmstat()["nr_free_pages"]

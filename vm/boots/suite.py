@@ -3,7 +3,7 @@
 
 from boot import HOSTS, Program, host
 
-ENOUGH = 100000                 # pages to be discarded at once on 4 vCPUs
+ENOUGH = 100000                 # pages to be discarded on 4 vCPUs
 SMALL = 192                     # MB of memory; with less of it the clock has less to visit
 
 # all of them, but for with_switching, which has a boot of its own
@@ -27,21 +27,28 @@ def suite(boot, guest):
             for name, tests in programs.items():
                 program = Program(boot.tap, f"{boot.name} {mode} lru_gen={lru}")
                 program.run(guest, name, env=f"PAGE_HINTING_SEED={i + 1}", args="" if boot.full and name in BOTH else tests)
-            if mode == "instant" and boot.cpus == 4:
-                # Larger files bring the number up to what is asked for.
-                while discards() < ENOUGH and not program.failed:
-                    program = Program(boot.tap, f"{boot.name} {mode} lru_gen={lru}")
-                    program.run(guest, "page_hinting_policy", args="read_twice refault_by_read refault_by_mmap")
             n = discards()
             taken[mode] = taken.get(mode, 0) + n
             boot.tap.note(f"{boot.name} {mode} lru_gen={lru}: {n} volatile pages discarded, "
                           f"processor time so far {guest.cpu_seconds():.0f} s")
     for mode, n in taken.items():
-        enough = ENOUGH if mode == "instant" and boot.cpus == 4 else 1
-        boot.tap.point(n >= enough, f"{boot.name}: {n} pages discarded in mode {mode} (at least {enough})")
+        boot.tap.point(n > 0, f"{boot.name}: {n} pages discarded in mode {mode} (at least 1)")
+
+
+def many(boot, guest):
+    """Large files, again and again, without the checkers."""
+    with host(guest, "instant", 1, "y") as discards:
+        while discards() < ENOUGH:
+            program = Program(boot.tap, f"{boot.name} instant")
+            program.run(guest, "page_hinting_policy", args="read_twice refault_by_read refault_by_mmap")
+            if program.failed:
+                break
+        n = discards()
+    boot.tap.point(n >= ENOUGH, f"{boot.name}: {n} pages discarded in mode instant (at least {ENOUGH})")
 
 
 BOOTS = {
     "4cpus": (suite, {"cpus": 4, "memory": SMALL, "append": "page_hinting=on"}),
+    "many": (many, {"kernel": "run", "cpus": 4, "memory": SMALL, "append": "page_hinting=on"}),
     "1cpu": (suite, {"cpus": 1, "memory": SMALL, "append": "page_hinting=on"}),
 }

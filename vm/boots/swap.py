@@ -24,10 +24,18 @@ def swap(boot, guest):
             boot.tap.point(n >= 10000, f"{name}: {n} pages discarded (at least 10000)")
 
 
+def excluded(boot, guest):
+    """What must not become volatile: with the checkers, and with zram, which only their kernel has."""
+    with host(guest, "instant"):
+        Program(boot.tap, boot.name, verbose=True).run(
+            guest, "page_hinting_swap", env="PAGE_HINTING_SWAP=/dev/rawswap", args="ksm synchronous_device tight_limit")
+
+
 DISKS = (("test", 256, "ext4"), ("rawswap", 64, "raw"))
 BOOTS = {
     "swap": (swap, {"default": False, "cpus": 4,
               "memory": 192, "disks": DISKS, "append": "page_hinting=on"}),
+    "swap-excluded": (excluded, {"cpus": 2, "memory": 192, "disks": DISKS, "append": "page_hinting=on"}),
     # init_on_alloc=1 makes this kernel, too, look at the flags of each page that is freed.
     "swap-1cpu": (swap, {"kernel": "run", "cpus": 1,
                    "memory": 192, "disks": DISKS, "append": "page_hinting=on init_on_alloc=1"}),

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,45 +31,11 @@ static void need_all_taken(void)
 		ph_skip("needs a host that discards everything");
 }
 
-static char group_root[PH_PATH];
-static bool group_recursive;
-
-/* A mount of our own, unless there is one */
-static bool mount_cgroup2(void)
-{
-	char line[1024], dev[64], at[PH_PATH], type[64], options[512];
-	FILE *file = fopen("/proc/self/mounts", "re");
-
-	ph_check(file);
-	while (fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "%63s %255s %63s %511s", dev, at, type,
-			   options) != 4 || strcmp(type, "cgroup2"))
-			continue;
-		snprintf(group_root, sizeof(group_root), "%s", at);
-		group_recursive = strstr(options, "memory_recursiveprot");
-	}
-	fclose(file);
-	if (!group_root[0]) {
-		snprintf(group_root, sizeof(group_root), "/sys/fs/cgroup");
-		if (mount("cgroup2", group_root, "cgroup2", 0,
-			  "memory_recursiveprot")) {
-			group_root[0] = '\0';
-			return false;
-		}
-		group_recursive = true;
-	}
-	return true;
-}
-
 /* Sums over all CPUs are made every two seconds, or if somebody asks */
 static void sum_up_statistics(void)
 {
-	char path[2 * PH_PATH], text[4096];
-
-	if (!mount_cgroup2())
-		return;
-	snprintf(path, sizeof(path), "%s/memory.stat", group_root);
-	ph_read_file(path, text, sizeof(text));
+	if (ph_group_mount())
+		ph_group_stat("", "memory.stat", "file");
 }
 
 /* --- refaults ----------------------------------------------------------- */
@@ -287,76 +252,12 @@ static void major_fault_in_place(void)
 
 /* --- cgroups ------------------------------------------------------------ */
 
-static void need_cgroup2(void)
-{
-	char path[2 * PH_PATH];
-
-	if (!mount_cgroup2())
-		ph_skip("no cgroup2");
-	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", group_root);
-	if (!ph_write_file(path, "+memory"))
-		ph_skip("no memory controller");
-}
-
-static char *group_path(const char *group, const char *file)
-{
-	static char path[3 * PH_PATH];
-
-	snprintf(path, sizeof(path), "%s/%s/%s", group_root, group, file);
-	return path;
-}
-
-static void new_group(const char *group)
-{
-	char child[64];
-
-	/* there may be one of a test that has failed */
-	if (!strchr(group, '/')) {
-		snprintf(child, sizeof(child), "%s/b", group);
-		rmdir(group_path(child, ""));
-	}
-	rmdir(group_path(group, ""));
-	if (mkdir(group_path(group, ""), 0755))
-		ph_fail("cannot create cgroup %s", group);
-}
-
-static void group_set(const char *group, const char *file, unsigned long value)
-{
-	if (!ph_write_file(group_path(group, file), "%lu", value))
-		ph_fail("cannot write %s of cgroup %s", file, group);
-}
-
-static unsigned long group_get(const char *group, const char *file)
-{
-	char text[64];
-
-	ph_read_file(group_path(group, file), text, sizeof(text));
-	return strtoul(text, NULL, 10);
-}
-
-/* A line of memory.stat, memory.events */
-static unsigned long group_stat(const char *group, const char *file,
-				const char *key)
-{
-	unsigned long value, found = 0;
-	char line[128], name[64];
-	FILE *f = fopen(group_path(group, file), "re");
-
-	ph_check(f);
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "%63s %lu", name, &value) == 2 &&
-		    !strcmp(name, key))
-			found = value;
-	fclose(f);
-	return found;
-}
-
 static void read_in_group(const char *group, const struct ph_file *f)
 {
 	pid_t pid = ph_fork();
 
 	if (!pid) {
-		group_set(group, "cgroup.procs", getpid());
+		ph_group_set(group, "cgroup.procs", getpid());
 		ph_verify_read(f->fd, f->id, 0, f->size, 1);
 		_exit(0);
 	}
@@ -376,52 +277,57 @@ static unsigned long becomes_volatile(const struct ph_file *f)
 	return ph_since(&c, PH_VOLATILE);
 }
 
+/* In a group within a group that has not been promised anything yet */
+static void read_in_nested_group(const struct ph_file *f)
+{
+	unsigned long n;
+
+	ph_group_new("ph-a");
+	ph_group_new("ph-a/b");
+	ph_drop_caches();
+	ph_settle();
+	read_in_group("ph-a/b", f);
+	n = becomes_volatile(f);
+	ph_say("no protection: %lu volatile", n);
+	ph_cmp(n, >=, MOST(PAGES));
+}
+
 static void keeps(const char *low)
 {
 	struct ph_file f = ph_create("f", 10, SIZE, 1);
 	unsigned long n;
 
 	ph_need_idle_host();
-	need_cgroup2();
-	new_group("ph-a");
-	ph_check(ph_write_file(group_path("ph-a", "cgroup.subtree_control"),
-			       "+memory"));
-	new_group("ph-a/b");
-	ph_drop_caches();
-	ph_settle();
-	read_in_group("ph-a/b", &f);
-
-	n = becomes_volatile(&f);
-	ph_say("no protection: %lu volatile", n);
-	ph_cmp(n, >=, MOST(PAGES));
+	ph_need_cgroup2();
+	read_in_nested_group(&f);
 
 	/* its own, and as much of its parent's */
-	group_set("ph-a", low, 2 * SIZE);
-	group_set("ph-a/b", low, 2 * SIZE);
+	ph_group_set("ph-a", low, 2 * SIZE);
+	ph_group_set("ph-a/b", low, 2 * SIZE);
 	n = becomes_volatile(&f);
 	ph_say("all protected: %lu volatile", n);
 	ph_cmp(n, ==, 0);
 
 	/* a promise that the parent has no means to keep */
-	group_set("ph-a", low, 0);
+	ph_group_set("ph-a", low, 0);
 	n = becomes_volatile(&f);
 	ph_say("parent not protected: %lu volatile", n);
 	ph_cmp(n, >=, MOST(PAGES));
 
 	/* half of it */
-	group_set("ph-a", low, SIZE / 2);
+	ph_group_set("ph-a", low, SIZE / 2);
 	n = becomes_volatile(&f);
 	ph_say("half of it protected: %lu volatile", n);
 	ph_cmp(n, <=, PAGES * 60 / 100);
 	ph_cmp(n, >=, PAGES * 30 / 100);
 
-	group_set("ph-a", low, 0);
-	group_set("ph-a/b", low, 0);
+	ph_group_set("ph-a", low, 0);
+	ph_group_set("ph-a/b", low, 0);
 	n = becomes_volatile(&f);
 	ph_cmp(n, >=, MOST(PAGES));
 	ph_remove(&f);
-	rmdir(group_path("ph-a/b", ""));
-	rmdir(group_path("ph-a", ""));
+	ph_group_remove("ph-a/b");
+	ph_group_remove("ph-a");
 }
 
 static void memory_low(void)
@@ -443,41 +349,32 @@ static void recursive_protection(void)
 	size_t i;
 
 	ph_need_idle_host();
-	need_cgroup2();
-	if (!group_recursive)
+	ph_need_cgroup2();
+	if (!ph_group_recursive)
 		ph_skip("mounted without memory_recursiveprot");
-	new_group("ph-a");
-	ph_check(ph_write_file(group_path("ph-a", "cgroup.subtree_control"),
-			       "+memory"));
-	new_group("ph-a/b");
-	ph_drop_caches();
-	ph_settle();
-	read_in_group("ph-a/b", &f);
-	n = becomes_volatile(&f);
-	ph_say("no protection: %lu volatile", n);
-	ph_cmp(n, >=, MOST(PAGES));
+	read_in_nested_group(&f);
 
 	for (i = 0; i < ARRAY_SIZE(files); i++) {
-		ph_cmp(group_get("ph-a/b", files[i]), ==, 0);
-		group_set("ph-a", files[i], 2 * SIZE);
+		ph_cmp(ph_group_get("ph-a/b", files[i]), ==, 0);
+		ph_group_set("ph-a", files[i], 2 * SIZE);
 		n = becomes_volatile(&f);
 		ph_say("%s of the parent: %lu volatile", files[i], n);
 		ph_cmp(n, ==, 0);
 
-		group_set("ph-a", files[i], SIZE / 2);
+		ph_group_set("ph-a", files[i], SIZE / 2);
 		n = becomes_volatile(&f);
 		ph_say("%s of the parent, half of it: %lu volatile", files[i],
 		       n);
 		ph_cmp(n, <=, PAGES * 60 / 100);
 		ph_cmp(n, >=, PAGES * 30 / 100);
 
-		group_set("ph-a", files[i], 0);
+		ph_group_set("ph-a", files[i], 0);
 		n = becomes_volatile(&f);
 		ph_cmp(n, >=, MOST(PAGES));
 	}
 	ph_remove(&f);
-	rmdir(group_path("ph-a/b", ""));
-	rmdir(group_path("ph-a", ""));
+	ph_group_remove("ph-a/b");
+	ph_group_remove("ph-a");
 }
 
 /* Whatever the host takes, and however often, what was promised remains */
@@ -489,23 +386,23 @@ static void protection_holds(void)
 	int i;
 
 	need_all_taken();
-	need_cgroup2();
-	new_group("ph-a");
+	ph_need_cgroup2();
+	ph_group_new("ph-a");
 	ph_drop_caches();
-	group_set("ph-a", "memory.low", low);
+	ph_group_set("ph-a", "memory.low", low);
 	read_in_group("ph-a", &f);
 	for (i = 0; i < 6; i++) {
 		ph_drain();
 		ph_pass(2);
 		ph_host_discard();
 		ph_pass(2);
-		left = group_get("ph-a", "memory.current");
+		left = ph_group_get("ph-a", "memory.current");
 		ph_value("left in the cgroup (kB)", left >> 10);
 	}
 	ph_cmp(left, >=, low / 100 * 85);
 	ph_cmp(left, <=, low / 100 * 115);
 	ph_remove(&f);
-	rmdir(group_path("ph-a", ""));
+	ph_group_remove("ph-a");
 }
 
 /* A page is charged to one cgroup at a time, and once */
@@ -516,43 +413,42 @@ static void charged_once(void)
 	int where;
 
 	need_all_taken();
-	need_cgroup2();
-	new_group("ph-a");
-	new_group("ph-b");
+	ph_need_cgroup2();
+	ph_group_new("ph-a");
+	ph_group_new("ph-b");
 	ph_drop_caches();
 	read_in_group("ph-a", &f);
-	before = group_stat("ph-a", "memory.stat", "file");
+	before = ph_group_stat("ph-a", "memory.stat", "file");
 	ph_value("file cache of the cgroup (kB)", before >> 10);
 	ph_cmp(before, >=, MOST(f.size));
 	for (where = 0; where < PH_WHERES; where++) {
 		ph_make_gone(f.size, where);
-		after = group_stat("ph-a", "memory.stat", "file");
+		after = ph_group_stat("ph-a", "memory.stat", "file");
 		if (where == PH_CLEANED)
 			ph_cmp(after, <=, f.size / 10);
 		read_in_group("ph-a", &f);
-		after = group_stat("ph-a", "memory.stat", "file");
+		after = ph_group_stat("ph-a", "memory.stat", "file");
 		ph_value("after the loss (kB)", after >> 10);
 		ph_cmp(after, >=, MOST(f.size));
 		ph_cmp(after, <=, f.size + f.size / 20);
 	}
-	ph_value("refaults",
-		 group_stat("ph-a", "memory.stat", "workingset_refault_file"));
-	ph_cmp(group_stat("ph-a", "memory.stat", "workingset_refault_file"), >=,
-	       MOST(2 * f.size / ph_page));
+	after = ph_group_stat("ph-a", "memory.stat", "workingset_refault_file");
+	ph_value("refaults", after);
+	ph_cmp(after, >=, MOST(2 * f.size / ph_page));
 
 	/* who reads it pays for it */
 	ph_make_gone(f.size, PH_IN_PLACE);
 	read_in_group("ph-b", &f);
-	after = group_stat("ph-a", "memory.stat", "file");
-	other = group_stat("ph-b", "memory.stat", "file");
+	after = ph_group_stat("ph-a", "memory.stat", "file");
+	other = ph_group_stat("ph-b", "memory.stat", "file");
 	ph_say("read by another cgroup: %lu kB and %lu kB", after >> 10,
 	       other >> 10);
 	ph_cmp(after, <=, f.size / 20);
 	ph_cmp(other, >=, MOST(f.size));
 	ph_cmp(after + other, <=, f.size + f.size / 20);
 	ph_remove(&f);
-	rmdir(group_path("ph-a", ""));
-	rmdir(group_path("ph-b", ""));
+	ph_group_remove("ph-a");
+	ph_group_remove("ph-b");
 }
 
 /* Little room, and the host takes all of it again and again */
@@ -567,14 +463,14 @@ static void tight_limit(void)
 	size_t off;
 
 	need_all_taken();
-	need_cgroup2();
-	new_group("ph-a");
-	group_set("ph-a", "memory.max", limit);
+	ph_need_cgroup2();
+	ph_group_new("ph-a");
+	ph_group_set("ph-a", "memory.max", limit);
 	ph_drop_caches();
 	ph_get_counters(&c);
 	pid = ph_fork();
 	if (!pid) {
-		group_set("ph-a", "cgroup.procs", getpid());
+		ph_group_set("ph-a", "cgroup.procs", getpid());
 		map = ph_map(&f, PROT_READ, MAP_SHARED);
 		for (reads = 0; reads < 4; reads++) {
 			for (off = 0; off < f.size; off += MB) {
@@ -596,14 +492,14 @@ static void tight_limit(void)
 	taken = ph_since(&c, PH_LOST) + ph_since(&c, PH_EVICTED);
 	ph_value("pages lost or evicted", taken);
 	ph_value("limit reached",
-		 group_stat("ph-a", "memory.events", "max"));
+		 ph_group_stat("ph-a", "memory.events", "max"));
 	ph_cmp(taken, >=, 4 * MB / ph_page);
-	ph_cmp(group_stat("ph-a", "memory.events", "max"), >, 0);
-	ph_cmp(group_stat("ph-a", "memory.events", "oom"), ==, 0);
-	ph_cmp(group_stat("ph-a", "memory.events", "oom_kill"), ==, 0);
-	ph_cmp(group_get("ph-a", "memory.current"), <=, limit);
+	ph_cmp(ph_group_stat("ph-a", "memory.events", "max"), >, 0);
+	ph_cmp(ph_group_stat("ph-a", "memory.events", "oom"), ==, 0);
+	ph_cmp(ph_group_stat("ph-a", "memory.events", "oom_kill"), ==, 0);
+	ph_cmp(ph_group_get("ph-a", "memory.current"), <=, limit);
 	ph_remove(&f);
-	rmdir(group_path("ph-a", ""));
+	ph_group_remove("ph-a");
 }
 
 /* --- what is to be seen ------------------------------------------------- */

@@ -703,11 +703,10 @@ static void disk_page_fails(off_t where)
 /* Requests for the page that fails */
 static unsigned long disk_bad_reads(void)
 {
-	char path[PH_PATH], text[256];
+	char path[PH_PATH];
 
 	snprintf(path, sizeof(path), "/sys/block/dm-%u/stat", disk.count);
-	ph_read_file(path, text, sizeof(text));
-	return strtoul(text, NULL, 10);
+	return ph_read_number(path);
 }
 
 /* These sectors cannot be written, but read */

@@ -478,29 +478,17 @@ static void verify_all(void)
 	}
 }
 
-/*
- * Run the load, and @beside once in a while next to it, for as long as the
- * environment says, and @beside at least so many @times.
- */
-static void stress(void (*beside)(__u64 *random), unsigned int times)
+static struct ph_counters at_start;
+
+static void prepare(void)
 {
-	__u64 seed = ph_env("PAGE_HINTING_SEED", time(NULL));
-	unsigned int count = ph_cpus + 2, i;
-	struct ph_counters before;
-	char text[512], *at = text;
-	pthread_t driver;
+	unsigned int i;
 	struct target *t;
-	double end;
-	size_t op;
+	char name[16];
+	size_t s;
 
-	if (count > MAX_THREADS)
-		count = MAX_THREADS;
-	ph_value("PAGE_HINTING_SEED", seed);
-	ph_get_counters(&before);
+	ph_get_counters(&at_start);
 	for (i = 0; i < FILES; i++) {
-		char name[16];
-		size_t s;
-
 		t = &targets[i];
 		snprintf(name, sizeof(name), "target%u", i);
 		t->f = ph_create(name, 800 + i, SIZE, 1);
@@ -511,7 +499,24 @@ static void stress(void (*beside)(__u64 *random), unsigned int times)
 		for (s = 0; s < STRIPES; s++)
 			pthread_rwlock_init(&t->stripe[s], NULL);
 	}
+}
 
+/*
+ * Run the load, and @beside once in a while next to it, for as long as the
+ * environment says, and @beside at least so many @times.
+ */
+static void load(void (*beside)(__u64 *random), unsigned int times)
+{
+	__u64 seed = ph_env("PAGE_HINTING_SEED", time(NULL));
+	unsigned int count = ph_cpus + 2, i;
+	char text[512], *at = text;
+	pthread_t driver;
+	double end;
+	size_t op;
+
+	if (count > MAX_THREADS)
+		count = MAX_THREADS;
+	ph_value("PAGE_HINTING_SEED", seed);
 	seed |= 1;
 	end = ph_now() + ph_env("PAGE_HINTING_SECONDS", 20);
 	ph_check(!pthread_create(&driver, NULL, drive, (void *)seed));
@@ -531,12 +536,15 @@ static void stress(void (*beside)(__u64 *random), unsigned int times)
 		at += snprintf(at, text + sizeof(text) - at, " %s %lu",
 			       ops[op].name, op_count[op]);
 	ph_say("operations:%s", text);
-	ph_value("made volatile", ph_since(&before, PH_VOLATILE));
-	ph_value("lost", ph_since(&before, PH_LOST));
-	ph_value("evicted", ph_since(&before, PH_EVICTED));
-	ph_value("made stable", ph_since(&before, PH_STABLE));
+	ph_value("made volatile", ph_since(&at_start, PH_VOLATILE));
+	ph_value("lost", ph_since(&at_start, PH_LOST));
+	ph_value("evicted", ph_since(&at_start, PH_EVICTED));
+	ph_value("made stable", ph_since(&at_start, PH_STABLE));
+}
 
-	/* in the cache, in the cache after another discard, on the disk */
+/* In the cache, in the cache after another discard, and on the disk */
+static void check(void)
+{
 	ph_check(ph_set("mode", "on"));
 	verify_all();
 	sync();
@@ -545,7 +553,14 @@ static void stress(void (*beside)(__u64 *random), unsigned int times)
 	verify_all();
 	ph_drop_caches();
 	verify_all();
-	ph_cmp(ph_since(&before, PH_OOM_KILL), ==, 0);
+	ph_cmp(ph_since(&at_start, PH_OOM_KILL), ==, 0);
+}
+
+static void stress(void (*beside)(__u64 *random), unsigned int times)
+{
+	prepare();
+	load(beside, times);
+	check();
 }
 
 /* --- what goes on beside ------------------------------------------------ */
@@ -645,7 +660,7 @@ static void hog(size_t leave, int ready)
 	}
 }
 
-/* stress() while memory is short */
+/* The load while memory is short */
 static void squeeze(void (*beside)(__u64 *random), unsigned int times)
 {
 	size_t total = ph_meminfo("MemTotal"), leave;
@@ -658,6 +673,7 @@ static void squeeze(void (*beside)(__u64 *random), unsigned int times)
 	if (leave < 32UL << 20)
 		leave = 32UL << 20;
 	f = ph_create("stream", 701, leave & ~(ph_page - 1), 1);
+	prepare();
 	ph_check(!pipe2(p, O_CLOEXEC));
 	hog_pid = fork();
 	ph_check(hog_pid >= 0);
@@ -671,7 +687,7 @@ static void squeeze(void (*beside)(__u64 *random), unsigned int times)
 	ph_check(reader_pid >= 0);
 	while (!reader_pid)
 		ph_verify_read(f.fd, f.id, 0, f.size, 1);
-	stress(beside, times);
+	load(beside, times);
 	if (waitpid(hog_pid, &status, WNOHANG) ||
 	    waitpid(reader_pid, &status, WNOHANG))
 		ph_fail("hog or reader ended with status 0x%x", status);
@@ -679,6 +695,7 @@ static void squeeze(void (*beside)(__u64 *random), unsigned int times)
 	kill(reader_pid, SIGKILL);
 	waitpid(hog_pid, NULL, 0);
 	waitpid(reader_pid, NULL, 0);
+	check();
 }
 
 static void with_memory_pressure(void)

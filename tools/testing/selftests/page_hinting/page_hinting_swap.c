@@ -33,6 +33,9 @@
 #define MADV_PAGEOUT	21
 #endif
 
+#define KSM		"/sys/kernel/mm/ksm/"
+#define ZRAM		"/dev/zram"
+
 static char swap_path[PH_PATH];
 
 /* --- swap --------------------------------------------------------------- */
@@ -654,6 +657,143 @@ static void zeros(void)
 	swap_off();
 }
 
+/* --- what is left alone -------------------------------------------------- */
+
+/* What shares a page with others is compared without the swap cache's help */
+static void ksm(void)
+{
+	unsigned long merged = 0, done, i;
+	char *mem = anon(SIZE), *same;
+
+	swap_on();
+	same = anon(SIZE);
+	ph_fill(mem, 36, 0, SIZE, 1);
+	ph_fill(same, 36, 0, SIZE, 1);
+	if (madvise(mem, SIZE, MADV_MERGEABLE) ||
+	    madvise(same, SIZE, MADV_MERGEABLE))
+		ph_skip("no KSM in this kernel");
+	ph_check(ph_write_file(KSM "pages_to_scan", "%lu", 4 * PAGES));
+	ph_check(ph_write_file(KSM "sleep_millisecs", "20"));
+	ph_check(ph_write_file(KSM "run", "1"));
+	for (i = 0; i < 300 && merged < PAGES * 99 / 100; i++) {
+		ph_msleep(100);
+		merged = ph_read_number(KSM "pages_sharing");
+	}
+	ph_check(ph_write_file(KSM "run", "0"));
+	ph_value("merged", merged);
+	ph_cmp(merged, >=, PAGES * 99 / 100);
+	/* what several processes map is not swapped out on demand */
+	munmap(same, SIZE);
+	page_out(mem, SIZE);
+	done = ph_idle(SIZE);
+	ph_value("volatile", done);
+	ph_cmp(done, <=, PAGES / 20);
+	ph_host_discard();
+	ph_verify(mem, 36, 0, SIZE, 1);
+
+	/* read again, they are pages as any other */
+	ph_check(ph_write_file(KSM "run", "2"));
+	ph_verify(mem, 36, 0, SIZE, 1);
+	page_out(mem, SIZE);
+	ph_make_gone(SIZE, PH_IN_PLACE);
+	ph_verify(mem, 36, 0, SIZE, 1);
+	ph_check(ph_write_file(KSM "run", "0"));
+	swap_off();
+	ph_verify(mem, 36, 0, SIZE, 1);
+}
+
+/* Its faults go past the swap cache, and its pages are memory of the guest */
+static void synchronous_device(void)
+{
+	char *mem = anon(SIZE);
+	unsigned long done;
+	int round, fd;
+
+	fd = open(ZRAM "0", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		ph_skip("no zram here");
+	ph_write_file("/sys/block/zram0/reset", "1");
+	if (!ph_write_file("/sys/block/zram0/disksize", "%lu", SWAP_SIZE))
+		ph_fail("cannot set the size of zram0");
+	make_swap(fd, SWAP_SIZE);
+	close(fd);
+	ph_check(!swapon(ZRAM "0", 0));
+	ph_fill(mem, 37, 0, SIZE, 1);
+	for (round = 0; round < 2; round++) {
+		page_out(mem, SIZE);
+		/* into the swap cache, and not mapped */
+		will_need(mem, SIZE);
+		ph_cmp(ph_meminfo("SwapCached"), >=, SIZE * 9 / 10);
+		done = ph_idle(SIZE);
+		ph_value("volatile", done);
+		ph_cmp(done, <=, PAGES / 20);
+		ph_host_discard();
+		ph_verify(mem, 37, 0, SIZE, 1);
+	}
+	ph_check(!swapoff(ZRAM "0"));
+	ph_verify(mem, 37, 0, SIZE, 1);
+	ph_check(ph_write_file("/sys/block/zram0/reset", "1"));
+}
+
+/* --- control groups ----------------------------------------------------- */
+
+/* Little room, the host takes all, and each page is charged for once */
+static void tight_limit(void)
+{
+	size_t limit = SIZE / 2, len = 2 * SIZE, off, step = SIZE / 8;
+	struct ph_counters before;
+	unsigned long swap, now;
+	int round, status;
+	char *mem;
+	pid_t pid;
+
+	ph_need_cgroup2();
+	swap_on();
+	ph_group_new("ph-swap");
+	ph_group_set("ph-swap", "memory.max", limit);
+	ph_get_counters(&before);
+	pid = ph_fork();
+	if (!pid) {
+		ph_group_set("ph-swap", "cgroup.procs", getpid());
+		mem = anon(len);
+		for (round = 1; round < 4; round++) {
+			for (off = 0; off < len; off += step) {
+				if (round > 1)
+					ph_verify(mem + off, 38, off, step,
+						  round - 1);
+				ph_fill(mem + off, 38, off, step, round);
+				ph_drain();
+				madvise(mem, off + step, MADV_PAGEOUT);
+				ph_pass(2);
+				ph_host_discard();
+			}
+		}
+		raise(SIGSTOP);
+		ph_verify(mem, 38, 0, len, round - 1);
+		_exit(0);
+	}
+	ph_check(waitpid(pid, &status, WUNTRACED) == pid);
+	ph_check(WIFSTOPPED(status));
+	swap = ph_group_get("ph-swap", "memory.swap.current");
+	now = ph_group_get("ph-swap", "memory.current");
+	ph_value("charged for memory (kB)", now >> 10);
+	ph_value("charged for swap (kB)", swap >> 10);
+	ph_cmp(now, <=, limit);
+	ph_cmp(swap, >=, len - limit);
+	/* each CPU keeps some of what is free */
+	ph_cmp(swap, <=, len + ph_cpus * 128 * ph_page);
+	kill(pid, SIGCONT);
+	ph_wait(pid);
+	now = ph_since(&before, PH_LOST) + ph_since(&before, PH_EVICTED);
+	ph_value("pages lost or evicted", now);
+	ph_cmp(now, >=, len / ph_page);
+	ph_cmp(ph_group_stat("ph-swap", "memory.events", "oom_kill"), ==, 0);
+	swap_off();
+	ph_cmp(ph_group_get("ph-swap", "memory.swap.current"), ==, 0);
+	ph_cmp(ph_group_get("ph-swap", "memory.current"), <=, limit / 4);
+	ph_group_remove("ph-swap");
+}
+
 /* --- bad sectors -------------------------------------------------------- */
 
 static sigjmp_buf bus_env;
@@ -995,6 +1135,9 @@ static const struct ph_test tests[] = {
 	PH_TEST(compaction),
 	PH_TEST(switched_off),
 	PH_TEST(zeros),
+	PH_TEST(ksm),
+	PH_TEST(synchronous_device),
+	PH_TEST(tight_limit),
 	PH_TEST(bad_sectors),
 	PH_TEST(random_operations),
 	PH_TEST(with_swapoff),

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -600,6 +601,14 @@ unsigned long ph_meminfo(const char *key)
 	return kb << 10;
 }
 
+unsigned long ph_read_number(const char *path)
+{
+	char text[64];
+
+	ph_read_file(path, text, sizeof(text));
+	return strtoul(text, NULL, 10);
+}
+
 /* A line of /proc/vmstat: an event, or a gauge after ph_fold_stats() */
 unsigned long ph_vmstat(const char *key)
 {
@@ -788,6 +797,112 @@ void ph_drive_clock(bool on)
 		kill(driver, SIGKILL);
 		waitpid(driver, NULL, 0);
 	}
+}
+
+/* --- cgroups ------------------------------------------------------------ */
+
+static char group_root[PH_PATH];
+bool ph_group_recursive;
+
+/* A mount of our own, unless there is one */
+bool ph_group_mount(void)
+{
+	char line[1024], dev[64], at[PH_PATH], type[64], options[512];
+	FILE *file = fopen("/proc/self/mounts", "re");
+
+	ph_check(file);
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%63s %255s %63s %511s", dev, at, type,
+			   options) != 4 || strcmp(type, "cgroup2"))
+			continue;
+		snprintf(group_root, sizeof(group_root), "%s", at);
+		ph_group_recursive = strstr(options, "memory_recursiveprot");
+	}
+	fclose(file);
+	if (!group_root[0]) {
+		snprintf(group_root, sizeof(group_root), "/sys/fs/cgroup");
+		if (mount("cgroup2", group_root, "cgroup2", 0,
+			  "memory_recursiveprot")) {
+			group_root[0] = '\0';
+			return false;
+		}
+		ph_group_recursive = true;
+	}
+	return true;
+}
+
+void ph_need_cgroup2(void)
+{
+	char path[2 * PH_PATH];
+
+	if (!ph_group_mount())
+		ph_skip("no cgroup2");
+	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", group_root);
+	if (!ph_write_file(path, "+memory"))
+		ph_skip("no memory controller");
+}
+
+static char *group_path(const char *group, const char *file)
+{
+	static char path[3 * PH_PATH];
+
+	snprintf(path, sizeof(path), "%s/%s/%s", group_root, group, file);
+	return path;
+}
+
+void ph_group_remove(const char *group)
+{
+	rmdir(group_path(group, ""));
+}
+
+/* Of a group within a group, the name has a slash and ends in "b" */
+void ph_group_new(const char *group)
+{
+	char name[64], *slash;
+
+	snprintf(name, sizeof(name), "%s", group);
+	slash = strchr(name, '/');
+	/* there may be one of a test that has failed */
+	if (!slash) {
+		strcat(name, "/b");
+		ph_group_remove(name);
+	} else {
+		*slash = '\0';
+		if (!ph_write_file(group_path(name, "cgroup.subtree_control"),
+				   "+memory"))
+			ph_fail("no memory controller within %s", name);
+	}
+	ph_group_remove(group);
+	if (mkdir(group_path(group, ""), 0755))
+		ph_fail("cannot create cgroup %s", group);
+}
+
+void ph_group_set(const char *group, const char *file, unsigned long value)
+{
+	if (!ph_write_file(group_path(group, file), "%lu", value))
+		ph_fail("cannot write %s of cgroup %s", file, group);
+}
+
+unsigned long ph_group_get(const char *group, const char *file)
+{
+	return ph_read_number(group_path(group, file));
+}
+
+/* A line of memory.stat, memory.events */
+unsigned long ph_group_stat(const char *group, const char *file,
+			    const char *key)
+{
+	unsigned long value, found = 0;
+	char line[128], name[64];
+	FILE *f = fopen(group_path(group, file), "re");
+
+	ph_check(f);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%63s %lu", name, &value) == 2 &&
+		    !strcmp(name, key))
+			found = value;
+	fclose(f);
+	return found;
 }
 
 /* --- host --------------------------------------------------------------- */

@@ -161,6 +161,7 @@ void ph_disk_since(struct ph_disk_stat *ds);
 /* The kernel's side */
 __printf(2, 3) bool ph_write_file(const char *path, const char *fmt, ...);
 void ph_read_file(const char *path, char *buf, size_t len);
+unsigned long ph_read_number(const char *path);
 __printf(2, 3) bool ph_set(const char *attr, const char *fmt, ...);
 void ph_get(const char *attr, char *buf, size_t len);
 void ph_get_counters(struct ph_counters *c);
@@ -183,6 +184,17 @@ void __ph_make_gone(const char *file, int line, size_t len,
 		    enum ph_where where);
 #define ph_make_gone(...) __ph_make_gone(__FILE__, __LINE__, __VA_ARGS__)
 void ph_drive_clock(bool on);
+
+/* Control groups, below the root of a cgroup2 mount, and their memory */
+extern bool ph_group_recursive;		/* mounted with memory_recursiveprot */
+bool ph_group_mount(void);
+void ph_need_cgroup2(void);
+void ph_group_new(const char *group);
+void ph_group_remove(const char *group);
+void ph_group_set(const char *group, const char *file, unsigned long value);
+unsigned long ph_group_get(const char *group, const char *file);
+unsigned long ph_group_stat(const char *group, const char *file,
+			    const char *key);
 
 /* The host's side */
 bool ph_host_is(const char *what);
