@@ -8,6 +8,7 @@ help:
 	@echo 'make run           build all, run the demonstration in a guest, print what happened'
 	@echo 'make test          all tests (STAGES="apply model ..." for some of them)'
 	@echo 'make bench         what it costs, beside the base kernel (RECORD=1: keep the figures)'
+	@echo 'make mutants       take each hook away, and see which test notices (two hours)'
 	@echo 'make shell         the same guest with a shell'
 	@echo 'make apply LINUX=DIR     put the series on your own 6.12.y tree'
 	@echo
@@ -44,6 +45,9 @@ shell: deps
 
 bench: deps
 	vm/bench $(if $(RECORD),--record)
+
+mutants: deps
+	vm/mutants
 
 test:
 	@scripts/test.sh $(STAGES)

@@ -48,7 +48,7 @@ s=$TOP/scripts
 stage packages   900 "$s/deps.sh"
 stage repository 900 "$s/check.sh"
 stage apply      300 "$s/test-apply.sh"
-stage model      600 "$TOP/model/check.sh"
+stage model      600 "$s/check-model.sh"
 stage build     3000 "$s/build-all.sh"
 stage patches   2700 "$s/check-builds.sh"
 stage qemu       600 "$s/test-qemu.sh"

@@ -18,7 +18,7 @@ SECONDS = 4                     # of each stress test
 
 # What may be skipped, and where: boot and test. Anything else is a test that does not run any more.
 SKIPS = [re.compile(text) for text in (
-    r"^(?!account-trace).*: tracepoints$",                      # the kernel "run" has none
+    r"^account.*: tracepoints$",                      # the kernel "run" has none
     r"^(?!huge).*: huge_pages(_race)?$",                        # no EDAT
     r"^account(?!-xfs).*: mlocked_in_part$",                    # no large folios
     r"^fs-.*: (compressed_(zstd|lzo)|verity_in_place)$",        # not on this file system, or not on others

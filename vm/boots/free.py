@@ -263,6 +263,6 @@ BOOTS = {
     **boots(poisoned, "free-page-poison", "page_poison=1", default=True, memory=256),
     **boots(reported, "free-reporting", "init_on_alloc=1 cma=48M", default=True, memory=256,
             devices=["virtio-balloon-ccw,free-page-reporting=on"]),
-    **boots(kasan, "kasan", kernel="kasan", memory=1024),
+    **boots(kasan, "kasan", kernel="kasan", memory=1024, allow=[r"KernelAddressSanitizer initialized"]),
     **boots(cost, "free-cost", memory=512),
 }

@@ -16,7 +16,7 @@ DISKS = ("rawbad", 400)         # the disk that the test makes fail
 # What kernel and file systems say about bad sectors, forged trees and a shutdown that was asked for.
 BAD_DISK = [r"Buffer I/O error on dev(ice)? dm-", r"I/O error, dev dm-", r"fs-verity \(dm-.*FILE CORRUPTED",
             r"EXT4-fs.*(shut down requested|forced shutdown)", r"Aborting journal on device dm-",
-            r"EXT4-fs \(dm-.*error", r"EXT4-fs warning \(device dm-.*I/O error", r"dm-\d+: writeback error on inode",
+            r"EXT4-fs \(dm-.*error", r"EXT4-fs error \(device dm-.*Cannot read", r"EXT4-fs warning \(device dm-.*I/O error", r"dm-\d+: writeback error on inode",
             r"JBD2: .*dm-", r"XFS \(dm-", r"erofs: \(device vd.\): erofs_read_superblock: cannot find valid erofs superblock",
             r"EXT4-fs \(dm-.*Can't find ext4 filesystem", r"fscrypt: dm-.*still busy", r"fsverity_msg: .*suppressed"]
 
@@ -35,7 +35,7 @@ def tests(boot, guest, modes, programs, args=""):
 def share(boot, guest):
     """What fits into the default run."""
     tests(boot, guest, [("instant", "y")], ["page_hinting_fs"])
-    tests(boot, guest, [("random", "n")], ["page_hinting_stress"])
+    tests(boot, guest, [("random", "n")], ["page_hinting_stress"], "random_operations with_memory_pressure with_compaction same_pages_at_once")
     tests(boot, guest, [("sweep", "y"), ("window", "n")], ["page_hinting_stress"], "random_operations")
 
 

@@ -5,7 +5,7 @@ from boot import Program, host
 
 # A file system without large folios, which has them for read-only files, and one that has them anyway
 DISKS = (("test", 256, "ext4"), ("xfs", 512, "xfs"))
-MODES = [("instant", "y"), ("random", "n"), ("sweep", "y"), ("window", "n")]
+MODES = [("instant", "y"), ("window", "n"), ("random", "n"), ("sweep", "y")]
 
 
 def programs(boot, guest, name):
@@ -16,14 +16,14 @@ def programs(boot, guest, name):
 
 def huge(boot, guest):
     programs(boot, guest, "pager")
-    for i, (mode, lru) in enumerate(MODES):
+    for i, (mode, lru) in enumerate(MODES if boot.full else MODES[:2]):
         name = f"{mode} lru_gen={lru}"
         with host(guest, mode, i + 1, lru) as discards:
             programs(boot, guest, name)
             n = discards()
             boot.tap.point(n > 0, f"{boot.name} {name}: {n} volatile pages discarded (at least 1)")
     made = guest.vmstat()["thp_collapse_alloc"]
-    boot.tap.point(made >= 100, f"{boot.name}: {made} huge pages made (at least 100)")
+    boot.tap.point(made >= 50, f"{boot.name}: {made} huge pages made (at least 50)")
 
 
 MACHINE = {"cpus": 2, "memory": 256, "edat": True, "append": "page_hinting=on", "disks": DISKS}

@@ -28,7 +28,7 @@ def excluded(boot, guest):
     """What must not become volatile: with the checkers, and with zram, which only their kernel has."""
     with host(guest, "instant"):
         Program(boot.tap, boot.name, verbose=True).run(
-            guest, "page_hinting_swap", env="PAGE_HINTING_SWAP=/dev/rawswap", args="ksm synchronous_device tight_limit")
+            guest, "page_hinting_swap", env="PAGE_HINTING_SWAP=/dev/rawswap", args="ksm synchronous_device")
 
 
 DISKS = (("test", 256, "ext4"), ("rawswap", 64, "raw"))
