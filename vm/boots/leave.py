@@ -111,7 +111,7 @@ def reipl(boot, guest):
         boot.tap.point(kind == "ccw", f"{boot.name}: this kernel was loaded from a disk ({kind})")
         discard_all(boot, guest, what)
         low = low_discarded(guest, LOADED << 20)
-        boot.tap.point(low > 1000, f"{boot.name}: {low} of them in memory that the loader writes to (more than 1000)")
+        boot.tap.point(low > 200, f"{boot.name}: {low} of them in memory that the loader writes to (more than 200)")
         # The only kind of re-IPL that QEMU has; it does not clear memory either.
         text = guest.restart("echo 1 >/sys/firmware/reipl/ccw/clear; " + command, may_panic="panic" in what,
                              look=nothing_volatile(boot, guest, what))
