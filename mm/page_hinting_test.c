@@ -3,17 +3,21 @@
  * Guest page hinting: access volatile frames where no correct code does.
  *
  * The files in debugfs take a page frame number and do with that frame what
- * the page hinting code promises to survive, or not to survive. For the
- * selftests; who writes to "deref" gets an oops.
+ * the page hinting code promises to survive, or not to survive. Some make a
+ * race happen that is rare otherwise. For the selftests; who writes to "deref"
+ * gets an oops.
  */
 
+#include <linux/completion.h>
 #include <linux/debugfs.h>
+#include <linux/delay.h>
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 
 #include "internal.h"
 #include "page_hinting.h"
@@ -109,6 +113,140 @@ static int test_lookup(void *data, u64 pfn)
 }
 DEFINE_DEBUGFS_ATTRIBUTE(test_lookup_fops, NULL, test_lookup, "%llu\n");
 
+/* What happens between the clock's last look at a folio and the freeze. */
+enum test_meanwhile { TEST_NOTHING, TEST_HELD, TEST_DIRTIED };
+
+struct test_race {
+	struct work_struct work;
+	struct completion ready;
+	struct folio *folio;
+	bool go;
+	bool started;
+	bool eligible;
+	bool hinted;
+};
+
+/* The part of the clock, on another CPU. */
+static void test_race_clock(struct work_struct *work)
+{
+	struct test_race *race = container_of(work, struct test_race, work);
+	struct folio *folio = race->folio;
+
+	folio_lock(folio);
+	race->eligible = page_hint_eligible(folio);
+	if (race->eligible)
+		set_mask_bits(&folio->flags, HINT_MASK, HINT_ARMED);
+	complete(&race->ready);
+	while (!READ_ONCE(race->go))
+		cond_resched();
+	WRITE_ONCE(race->started, true);
+	if (race->eligible)
+		race->hinted = page_hint_folio(folio);
+	folio_unlock(folio);
+}
+
+/*
+ * The clock makes a folio volatile, and waits for the hash lock. Meanwhile
+ * somebody takes a reference and keeps it, or dirties the folio and puts it
+ * again. 0 if that has kept it from becoming volatile, -EUCLEAN if not, and
+ * -EAGAIN if the folio was not suitable.
+ */
+static int test_race(void *data, u64 pfn)
+{
+	enum test_meanwhile meanwhile = (unsigned long)data;
+	struct page *page = pfn_to_online_page(pfn);
+	struct test_race race = {};
+	raw_spinlock_t *lock;
+	unsigned long flags;
+	unsigned int cpu;
+	int i;
+
+	if (!page)
+		return -ENXIO;
+	race.folio = page_folio(page);
+	if (!folio_try_get(race.folio))
+		return -ENXIO;
+	lock = page_hint_lock(race.folio);
+	init_completion(&race.ready);
+	INIT_WORK_ONSTACK(&race.work, test_race_clock);
+
+	migrate_disable();
+	cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
+	if (cpu >= nr_cpu_ids) {
+		migrate_enable();
+		destroy_work_on_stack(&race.work);
+		folio_put(race.folio);
+		return -ENODEV;
+	}
+	queue_work_on(cpu, system_highpri_wq, &race.work);
+	wait_for_completion(&race.ready);
+
+	raw_spin_lock_irqsave(lock, flags);
+	WRITE_ONCE(race.go, true);
+	for (i = 0; i < 10000 && !READ_ONCE(race.started); i++)
+		udelay(1);
+	/* Ample time to get as far as the lock. */
+	mdelay(1);
+	if (meanwhile != TEST_NOTHING)
+		folio_get(race.folio);
+	if (meanwhile == TEST_DIRTIED) {
+		folio_set_dirty(race.folio);
+		folio_put(race.folio);
+	}
+	raw_spin_unlock_irqrestore(lock, flags);
+
+	flush_work(&race.work);
+	destroy_work_on_stack(&race.work);
+	migrate_enable();
+
+	if (meanwhile == TEST_DIRTIED)
+		folio_clear_dirty(race.folio);
+	if (meanwhile == TEST_HELD)
+		folio_put(race.folio);
+	folio_put(race.folio);
+	if (!race.eligible)
+		return -EAGAIN;
+	return race.hinted == (meanwhile == TEST_NOTHING) ? 0 : -EUCLEAN;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(test_race_fops, NULL, test_race, "%llu\n");
+
+/* Somebody has a reference, and looks at nothing: until the file is closed. */
+static ssize_t test_hold_write(struct file *file, const char __user *buf,
+			       size_t count, loff_t *pos)
+{
+	struct folio *folio;
+	struct page *page;
+	unsigned long pfn;
+	int err;
+
+	err = kstrtoul_from_user(buf, count, 0, &pfn);
+	if (err)
+		return err;
+	page = pfn_to_online_page(pfn);
+	folio = page ? page_folio(page) : NULL;
+	if (!folio || !folio_try_get(folio))
+		return -ENXIO;
+	if (cmpxchg(&file->private_data, NULL, folio)) {
+		folio_put(folio);
+		return -EBUSY;
+	}
+	return count;
+}
+
+static int test_hold_release(struct inode *inode, struct file *file)
+{
+	if (file->private_data)
+		folio_put(file->private_data);
+	return 0;
+}
+
+static const struct file_operations test_hold_fops = {
+	.owner = THIS_MODULE,
+	.open = nonseekable_open,
+	.write = test_hold_write,
+	.release = test_hold_release,
+};
+
 /* User mode: map any frames. The offset is the page frame number. */
 static int test_mmap(struct file *file, struct vm_area_struct *vma)
 {
@@ -141,6 +279,13 @@ static int __init page_hinting_test_init(void)
 	debugfs_create_file_unsafe("fault", 0200, dir, NULL, &test_fault_fops);
 	debugfs_create_file_unsafe("lookup", 0200, dir, NULL,
 				   &test_lookup_fops);
+	debugfs_create_file_unsafe("race_nothing", 0200, dir,
+				   (void *)TEST_NOTHING, &test_race_fops);
+	debugfs_create_file_unsafe("race_held", 0200, dir, (void *)TEST_HELD,
+				   &test_race_fops);
+	debugfs_create_file_unsafe("race_dirtied", 0200, dir,
+				   (void *)TEST_DIRTIED, &test_race_fops);
+	debugfs_create_file_unsafe("hold", 0200, dir, NULL, &test_hold_fops);
 	debugfs_create_file_unsafe("frames", 0400, dir, NULL,
 				   &test_frames_fops);
 	return 0;

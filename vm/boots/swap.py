@@ -25,10 +25,10 @@ def swap(boot, guest):
 
 
 def excluded(boot, guest):
-    """What must not become volatile: with the checkers, and with zram, which only their kernel has."""
+    """What must not become, or remain, volatile: this takes zram and helpers that only one kernel has."""
     with host(guest, "instant"):
         Program(boot.tap, boot.name, verbose=True).run(
-            guest, "page_hinting_swap", env="PAGE_HINTING_SWAP=/dev/rawswap", args="ksm synchronous_device")
+            guest, "page_hinting_swap", env="PAGE_HINTING_SWAP=/dev/rawswap", args="ksm synchronous_device freed_while_held")
 
 
 DISKS = (("test", 256, "ext4"), ("rawswap", 64, "raw"))

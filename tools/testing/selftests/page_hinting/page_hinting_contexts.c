@@ -26,8 +26,6 @@
 #define ID	90
 #define MAX_CPUS	64
 
-#define KPF_BUDDY	10
-
 #define CONTEXT(fn)	PH_TEST_EXPECT(fn, PH_EXPECT_FAULTS)
 
 struct victims {
@@ -196,6 +194,46 @@ static void lookup_like_nmi_kept(void)
 	ph_cmp(ph_since(&c, PH_LOST), ==, 0);
 	close(fd);
 	victims_remove(&v);
+}
+
+/*
+ * Between the last look that the clock takes at a folio and the moment when it
+ * has the reference count to itself
+ */
+static void race(const char *name, bool hinted)
+{
+	struct victims v = { .nr = FEW };
+	int fd = debug_open(name);
+	struct ph_counters c;
+	unsigned int i;
+
+	if (ph_cpus < 2)
+		ph_skip("more than one CPU needed");
+	v.f = ph_create("f", ID, FEW * ph_page, 1);
+	v.pfn = ph_alloc(FEW * sizeof(*v.pfn));
+	get_pfns(&v);
+	ph_drain();
+	ph_get_counters(&c);
+	for (i = 0; i < FEW; i++)
+		ph_cmp(debug_do(fd, v.pfn[i]), ==, 0);
+	ph_cmp(ph_since(&c, PH_NR_VOLATILE), ==, hinted ? FEW : 0);
+	close(fd);
+	victims_remove(&v);
+}
+
+static void race_nothing(void)
+{
+	race("race_nothing", true);
+}
+
+static void race_held(void)
+{
+	race("race_held", false);
+}
+
+static void race_dirtied(void)
+{
+	race("race_dirtied", false);
 }
 
 /* /proc/kcore: zeros */
@@ -446,7 +484,7 @@ static void free_frame(void)
 		ph_get_counters(&c);
 		ph_cmp(debug_do(fd, v.pfn[i]), ==, 0);
 		/* still free, or somebody else has changed its state */
-		if (!frame_is(v.pfn[i], KPF_BUDDY))
+		if (!frame_is(v.pfn[i], PH_KPF_BUDDY))
 			continue;
 		ph_check(ph_host_usage(v.pfn[i], "unused"));
 		ph_cmp(ph_since(&c, PH_FAULT), ==, 1);
@@ -689,6 +727,9 @@ static const struct ph_test tests[] = {
 	CONTEXT(user_mode),
 	PH_TEST(lookup_like_nmi),
 	PH_TEST(lookup_like_nmi_kept),
+	PH_TEST(race_nothing),
+	PH_TEST(race_held),
+	PH_TEST(race_dirtied),
 	CONTEXT(stale_decision),
 	CONTEXT(stale_fault),
 	CONTEXT(read_meanwhile),

@@ -430,6 +430,70 @@ static void content_compaction(void)
 	munmap(map, size);
 }
 
+#define THP	"/sys/kernel/mm/transparent_hugepage/"
+
+/* Choose one of the words that a file offers. Return: the one chosen before */
+static char *choose(const char *path, const char *word)
+{
+	char text[128], *old;
+
+	ph_read_file(path, text, sizeof(text));
+	old = strchr(text, '[');
+	ph_check(old);
+	old = strdup(old + 1);
+	ph_check(old);
+	old[strcspn(old, "]")] = '\0';
+	ph_check(ph_write_file(path, "%s", word));
+	return old;
+}
+
+/*
+ * A huge page for which compaction had to make room: it gets what was freed
+ * last without a detour by the lists.
+ */
+static void content_after_compaction(void)
+{
+	size_t off, huge, holes, size = ph_meminfo("MemAvailable") / 4;
+	char *room, *map, *at, *others, *enabled, *defrag;
+	unsigned long before, success;
+	unsigned int gen;
+
+	if (access(THP "enabled", W_OK))
+		ph_skip("no huge pages");
+	enabled = choose(THP "enabled", "madvise");
+	defrag = choose(THP "defrag", "madvise");
+	huge = ph_read_number(THP "hpage_pmd_size");
+	size &= ~(huge - 1);
+	room = anon_map(size + huge);
+	map = (char *)(((unsigned long)room + huge - 1) & ~(huge - 1));
+	ph_check(!madvise(map, size, MADV_HUGEPAGE));
+	before = ph_vmstat("compact_success");
+	for (gen = 1; gen <= 2; gen++) {
+		/* no free range is as large as a huge page */
+		holes = ph_meminfo("MemFree") & ~(MB - 1);
+		others = anon_map(holes);
+		for (off = 0; off < holes && ph_meminfo("MemFree") > 16 * MB;
+		     off += MB)
+			memset(others + off, 1, MB);
+		for (holes = off, off = 0; off < holes; off += 2 * ph_page)
+			ph_check(!madvise(others + off, ph_page,
+					  MADV_DONTNEED));
+		for (at = map; at < map + size; at += huge)
+			fill(at, huge, gen);
+		take_unused();
+		for (at = map; at < map + size; at += huge)
+			ph_verify(at, 1, 0, huge, gen);
+		munmap(others, holes);
+		ph_check(!madvise(map, size, MADV_DONTNEED));
+	}
+	success = ph_vmstat("compact_success") - before;
+	munmap(room, size + huge);
+	choose(THP "enabled", enabled);
+	choose(THP "defrag", defrag);
+	ph_value("allocations that compaction made possible", success);
+	ph_cmp(success, >, 0);
+}
+
 /* Many CPUs allocate and free at once, the host takes what it can meanwhile */
 static void content_many(void)
 {
@@ -518,6 +582,7 @@ static const struct ph_test tests[] = {
 	PH_TEST(content_within_cpu_lists),
 	PH_TEST(content_large_order),
 	PH_TEST(content_compaction),
+	PH_TEST(content_after_compaction),
 	PH_TEST(content_many),
 	PH_TEST(content_switching),
 	PH_TEST(off_stops_it),

@@ -36,12 +36,6 @@
 #define MB		(1024 * KB)
 #define SECTOR		512UL
 
-#define KPF_UPTODATE		3
-#define KPF_DIRTY		4
-#define KPF_COMPOUND_HEAD	15
-#define KPF_COMPOUND_TAIL	16
-#define KPF_VOLATILE		27
-
 /* Shuts down ext4, xfs and others; not in a header for programs */
 #define FS_IOC_SHUTDOWN		_IOR('X', 125, __u32)
 #define FS_SHUTDOWN_NOLOGFLUSH	2
@@ -148,7 +142,7 @@ static unsigned char *folio_orders(const struct ph_file *f)
 	for (i = 0; i < pages; i++) {
 		ph_pread(kpageflags, &flags, sizeof(flags),
 			 pfns[i] * sizeof(flags));
-		if (!(flags & (1ULL << KPF_COMPOUND_TAIL)))
+		if (!(flags & (1ULL << PH_KPF_COMPOUND_TAIL)))
 			start = i;
 		/* 2^n pages are there once the last of them has been seen */
 		while (2UL << orders[start] <= i - start + 1)
@@ -297,8 +291,8 @@ static void split_all(void)
 /* A volatile folio is split by somebody who did not look it up */
 static void split_of_volatile(void)
 {
-	const __u64 compound = 1ULL << KPF_COMPOUND_HEAD |
-			       1ULL << KPF_COMPOUND_TAIL;
+	const __u64 compound = 1ULL << PH_KPF_COMPOUND_HEAD |
+			       1ULL << PH_KPF_COMPOUND_TAIL;
 	struct ph_file f = create_large("f", 4, 4 * MB);
 	unsigned long pages = f.size / ph_page, large, left;
 	struct ph_counters before;
@@ -1109,9 +1103,9 @@ static void shut_down(void)
  */
 static void write_back_fails(void)
 {
-	const __u64 dirty = 1ULL << KPF_DIRTY;
-	const __u64 uptodate = 1ULL << KPF_UPTODATE;
-	const __u64 is_volatile = 1ULL << KPF_VOLATILE;
+	const __u64 dirty = 1ULL << PH_KPF_DIRTY;
+	const __u64 uptodate = 1ULL << PH_KPF_UPTODATE;
+	const __u64 is_volatile = 1ULL << PH_KPF_VOLATILE;
 	struct ph_counters before;
 	unsigned long pages;
 	struct ph_file f;

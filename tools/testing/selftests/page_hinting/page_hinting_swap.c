@@ -380,6 +380,61 @@ static void slots_are_freed(void)
 	swap_off();
 }
 
+/*
+ * A page that has been given up while somebody has a reference, as reclaim may.
+ * It is no page of the swap cache any more, so it must not remain volatile, nor
+ * without content: reclaim could have it swapped out.
+ */
+static void freed_while_held(void)
+{
+	static const char hold[] = "/sys/kernel/debug/page_hinting/hold";
+	unsigned int n, i;
+	unsigned long pfn[64];
+	__u64 flags[512];
+	int held[64], fd;
+	ssize_t len;
+	char *mem;
+	off_t at;
+
+	if (access(hold, W_OK))
+		ph_skip("no %s: CONFIG_PAGE_HINTING_TEST needed", hold);
+	swap_on();
+	mem = anon(SIZE);
+	ph_fill(mem, 18, 0, SIZE, 1);
+	page_out(mem, SIZE);
+	ph_make_gone(SIZE, PH_IN_PLACE);
+
+	fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	ph_check(fd >= 0);
+	for (n = 0, at = 0; (len = read(fd, flags, sizeof(flags))) > 0;
+	     at += len / sizeof(*flags))
+		for (i = 0; i < len / sizeof(*flags) && n < ARRAY_SIZE(pfn); i++)
+			if (flags[i] >> PH_KPF_VOLATILE & 1 &&
+			    flags[i] >> PH_KPF_SWAPCACHE & 1)
+				pfn[n++] = at + i;
+	close(fd);
+	ph_cmp(n, ==, ARRAY_SIZE(pfn));
+	for (i = 0; i < n; i++) {
+		held[i] = open(hold, O_WRONLY | O_CLOEXEC);
+		ph_check(held[i] >= 0);
+		ph_check(dprintf(held[i], "%lu", pfn[i]) > 0);
+	}
+
+	ph_check(!madvise(mem, SIZE, MADV_DONTNEED));
+	for (i = 0; i < n; i++) {
+		flags[0] = ph_kpageflags(pfn[i]);
+		ph_check(!(flags[0] >> PH_KPF_SWAPCACHE & 1));
+		ph_check(!(flags[0] >> PH_KPF_VOLATILE & 1));
+		ph_check(flags[0] >> PH_KPF_UPTODATE & 1);
+		if (ph_host_has_ctl())
+			ph_check(ph_host_usage(pfn[i], "stable"));
+		close(held[i]);
+	}
+	ph_verify_zero(mem, SIZE);
+	munmap(mem, SIZE);
+	swap_off();
+}
+
 /* --- shmem -------------------------------------------------------------- */
 
 static struct ph_file shmem_file(unsigned int id)
@@ -1127,6 +1182,7 @@ static const struct ph_test tests[] = {
 	PH_TEST(stores),
 	PH_TEST(forked),
 	PH_TEST(slots_are_freed),
+	PH_TEST(freed_while_held),
 	PH_TEST(shmem_read),
 	PH_TEST(shmem_write),
 	PH_TEST(shmem_truncation),

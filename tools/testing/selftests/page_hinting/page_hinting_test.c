@@ -252,6 +252,41 @@ static void read_sequential(void)
 	ph_remove(&f);
 }
 
+/*
+ * A read takes folios from the page cache in batches of this many. What is gone
+ * is the last one of a batch, and none before it.
+ */
+#define BATCH	31
+
+static void read_end_of_batch(void)
+{
+	struct ph_file f = ph_create("f", 30, BATCH * ph_page, 1);
+	char *buf = ph_alloc(f.size), *map, state[BATCH];
+	unsigned long pfn[BATCH], i, round;
+
+	if (!ph_host_mode("idle"))
+		ph_skip("needs a host that can be told what to take");
+	ph_check(!posix_fadvise(f.fd, 0, 0, POSIX_FADV_RANDOM));
+	/* it takes the page that comes next in memory, of those it may take */
+	for (round = 0; round < 20 * BATCH; round++) {
+		map = ph_map(&f, PROT_READ, MAP_SHARED);
+		ph_touch(map, f.size);
+		for (i = 0; i < BATCH; i++)
+			pfn[i] = ph_pfn(map + i * ph_page);
+		munmap(map, f.size);
+		ph_idle(f.size);
+		ph_check(ph_host_ask(NULL, 0, "discard volatile count=1"));
+		ph_host_states(pfn, BATCH, state);
+		ph_pread(f.fd, buf, f.size, 0);
+		ph_verify(buf, f.id, 0, f.size, 1);
+		if (state[BATCH - 1] == 'V' && !memchr(state, 'V', BATCH - 1))
+			break;
+	}
+	ph_value("rounds", round);
+	ph_cmp(round, <, 20 * BATCH);
+	ph_remove(&f);
+}
+
 static void read_random(void)
 {
 	struct ph_file f = ph_create("f", 3, SIZE, 1);
@@ -1751,6 +1786,7 @@ static const struct ph_test tests[] = {
 	PH_TEST(refuses_nonsense),
 	PH_TEST(lost_pages_are_counted),
 	PH_TEST(read_sequential),
+	PH_TEST(read_end_of_batch),
 	PH_TEST(read_random),
 	PH_TEST(mmap_read),
 	PH_TEST(small_files),

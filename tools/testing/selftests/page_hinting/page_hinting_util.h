@@ -19,7 +19,10 @@
 #define PH_PATH			256
 
 /* Bits of /proc/kpageflags */
+#define PH_KPF_UPTODATE		3
 #define PH_KPF_DIRTY		4
+#define PH_KPF_BUDDY		10
+#define PH_KPF_SWAPCACHE	13
 #define PH_KPF_COMPOUND_HEAD	15
 #define PH_KPF_COMPOUND_TAIL	16
 #define PH_KPF_VOLATILE		27
