@@ -539,7 +539,6 @@ static bool hint_mapping_eligible(struct address_space *mapping)
 
 	if (!inode)
 		return false;
-	/* The inodes of generated content, as of indexes, have a mode of 0. */
 	if (S_ISREG(inode->i_mode)) {
 		if (!(inode->i_sb->s_type->fs_flags & FS_PAGE_HINTING))
 			return false;
@@ -547,6 +546,7 @@ static bool hint_mapping_eligible(struct address_space *mapping)
 		   !READ_ONCE(page_hinting_block_devices)) {
 		return false;
 	}
+	/* Inodes of generated content have any mode, but cannot be read again. */
 	if (!mapping->a_ops->read_folio || mapping->a_ops->free_folio)
 		return false;
 	if (mapping_exiting(mapping) || mapping_unevictable(mapping) ||
@@ -896,8 +896,9 @@ bool page_hinting_fault(unsigned long pfn)
 /**
  * page_hinting_leave - make stable what is volatile, on the way out of the kernel
  *
- * For restarts without reboot notifiers: whoever loads the next kernel, or takes
- * a dump, may not know of volatile frames. The flags remain as they are.
+ * For restarts without reboot notifiers, or which could not wait for all folios:
+ * whoever loads the next kernel, or takes a dump, may not know of volatile
+ * frames. The flags remain as they are.
  *
  * Context: Any, takes no locks. All other CPUs have been stopped, for good.
  */

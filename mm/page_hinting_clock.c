@@ -414,10 +414,15 @@ static void hint_clock_step(struct work_struct *work)
 
 /*
  * Wait until a frame has been seen without the flag. If its folio cannot be
- * referenced, somebody has it frozen, maybe to free it: look again, as it is
- * not before the flag has gone that the free path may stop looking at it.
+ * referenced, somebody has it frozen, and may give it back as it is.
+ *
+ * That is soon over, but for reclaim: it sits on what it is about to free until
+ * other I/O is done, and that may be never. So give up if the task is killed. A
+ * restart must not depend on it, either, and waits for @ticks in all.
+ *
+ * Return: false if it has given up.
  */
-static void hint_settle(struct page *page)
+static bool hint_settle(struct page *page, unsigned int *ticks)
 {
 	unsigned long flags = READ_ONCE(page->flags);
 	struct folio *folio;
@@ -431,30 +436,39 @@ static void hint_settle(struct page *page)
 				__folio_make_stable(folio);
 			folio_put(folio);
 		} else {
-			/* Reclaim may sit on it until other I/O is done. */
+			if (READ_ONCE(hint_rebooting) ?
+			    !(*ticks)-- : fatal_signal_pending(current))
+				return false;
 			schedule_timeout_uninterruptible(1);
 		}
 		flags = READ_ONCE(page->flags);
 	}
+	return true;
 }
 
-/* Nobody makes folios volatile any more. Make stable those that are. */
-static void hint_settle_all(void)
+/*
+ * Nobody makes folios volatile any more. Make stable those that are. Return:
+ * false if some may still be.
+ */
+static bool hint_settle_all(void)
 {
+	unsigned int ticks = HZ;
 	unsigned long pfn, end;
 	struct page *page;
+	bool done = true;
 
 	lockdep_assert_held(&hint_mutex);
 
-	for (pfn = 0; pfn < max_pfn; pfn = end) {
+	for (pfn = 0; pfn < max_pfn && done; pfn = end) {
 		end = min(max_pfn, ALIGN(pfn + 1, pageblock_nr_pages));
 		get_online_mems();
 		page = pfn_to_online_page(pfn);
-		for (; page && pfn < end; pfn++)
-			hint_settle(page++);
+		for (; page && pfn < end && done; pfn++)
+			done = hint_settle(page++, &ticks);
 		put_online_mems();
 		cond_resched();
 	}
+	return done;
 }
 
 /* In this order: nothing becomes unused that nobody would make stable again. */
@@ -489,8 +503,13 @@ static int hint_set_mode(enum page_hinting_mode mode)
 	}
 	hint_mode = mode;
 	if (old == PAGE_HINTING_ON) {
-		hint_settle_all();
-		static_branch_disable(&page_hinting_key);
+		/* Takers go on for as long as there may be a volatile folio. */
+		if (hint_settle_all()) {
+			static_branch_disable(&page_hinting_key);
+		} else if (!READ_ONCE(hint_rebooting)) {
+			hint_mode = old;
+			return -EINTR;
+		}
 	}
 	if (mode == PAGE_HINTING_OFF)
 		static_branch_disable(&page_hinting_unused_key);
@@ -507,7 +526,7 @@ static int hint_set_mode(enum page_hinting_mode mode)
 
 /*
  * What comes next, a new kernel or the loader of one, has no idea of volatile
- * frames.
+ * frames. page_hinting_leave() does what could not be done here.
  */
 static int hint_reboot(struct notifier_block *nb, unsigned long action,
 		       void *data)

@@ -16,6 +16,7 @@
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
 
@@ -120,6 +121,7 @@ struct test_race {
 	struct work_struct work;
 	struct completion ready;
 	struct folio *folio;
+	enum test_meanwhile meanwhile;
 	bool go;
 	bool started;
 	bool eligible;
@@ -133,6 +135,7 @@ static void test_race_clock(struct work_struct *work)
 	struct folio *folio = race->folio;
 
 	folio_lock(folio);
+	folio_make_stable(folio);
 	race->eligible = page_hint_eligible(folio);
 	if (race->eligible)
 		set_mask_bits(&folio->flags, HINT_MASK, HINT_ARMED);
@@ -140,8 +143,11 @@ static void test_race_clock(struct work_struct *work)
 	while (!READ_ONCE(race->go))
 		cond_resched();
 	WRITE_ONCE(race->started, true);
-	if (race->eligible)
+	if (race->eligible) {
 		race->hinted = page_hint_folio(folio);
+		if (race->meanwhile == TEST_DIRTIED)
+			folio_clear_dirty(folio);
+	}
 	folio_unlock(folio);
 }
 
@@ -149,18 +155,20 @@ static void test_race_clock(struct work_struct *work)
  * The clock makes a folio volatile, and waits for the hash lock. Meanwhile
  * somebody takes a reference and keeps it, or dirties the folio and puts it
  * again. 0 if that has kept it from becoming volatile, -EUCLEAN if not, and
- * -EAGAIN if the folio was not suitable.
+ * -EAGAIN if the folio was not suitable. Nobody may change the mode meanwhile.
  */
 static int test_race(void *data, u64 pfn)
 {
 	enum test_meanwhile meanwhile = (unsigned long)data;
 	struct page *page = pfn_to_online_page(pfn);
-	struct test_race race = {};
+	struct test_race race = { .meanwhile = meanwhile };
 	raw_spinlock_t *lock;
 	unsigned long flags;
 	unsigned int cpu;
 	int i;
 
+	if (!static_key_enabled(&page_hinting_key))
+		return -EOPNOTSUPP;
 	if (!page)
 		return -ENXIO;
 	race.folio = page_folio(page);
@@ -190,7 +198,8 @@ static int test_race(void *data, u64 pfn)
 	if (meanwhile != TEST_NOTHING)
 		folio_get(race.folio);
 	if (meanwhile == TEST_DIRTIED) {
-		folio_set_dirty(race.folio);
+		if (race.eligible)
+			folio_set_dirty(race.folio);
 		folio_put(race.folio);
 	}
 	raw_spin_unlock_irqrestore(lock, flags);
@@ -199,8 +208,6 @@ static int test_race(void *data, u64 pfn)
 	destroy_work_on_stack(&race.work);
 	migrate_enable();
 
-	if (meanwhile == TEST_DIRTIED)
-		folio_clear_dirty(race.folio);
 	if (meanwhile == TEST_HELD)
 		folio_put(race.folio);
 	folio_put(race.folio);
@@ -210,10 +217,30 @@ static int test_race(void *data, u64 pfn)
 }
 DEFINE_DEBUGFS_ATTRIBUTE(test_race_fops, NULL, test_race, "%llu\n");
 
-/* Somebody has a reference, and looks at nothing: until the file is closed. */
+/*
+ * Somebody has a reference, and looks at nothing, or has frozen the reference
+ * count of a volatile folio, until the file is closed.
+ */
+struct test_hold {
+	struct folio *folio;
+	bool frozen;
+};
+
+static void test_hold_end(struct test_hold *hold)
+{
+	struct folio *folio = hold->folio;
+
+	if (hold->frozen)
+		folio_ref_unfreeze(folio, folio_nr_pages(folio) + 1);
+	folio_put(folio);
+	kfree(hold);
+}
+
 static ssize_t test_hold_write(struct file *file, const char __user *buf,
 			       size_t count, loff_t *pos)
 {
+	bool freeze = file_inode(file)->i_private;
+	struct test_hold *hold;
 	struct folio *folio;
 	struct page *page;
 	unsigned long pfn;
@@ -223,11 +250,22 @@ static ssize_t test_hold_write(struct file *file, const char __user *buf,
 	if (err)
 		return err;
 	page = pfn_to_online_page(pfn);
-	folio = page ? page_folio(page) : NULL;
-	if (!folio || !folio_try_get(folio))
+	if (!page)
 		return -ENXIO;
-	if (cmpxchg(&file->private_data, NULL, folio)) {
+	folio = page_folio(page);
+	if (!folio_try_get(folio))
+		return -ENXIO;
+	hold = kmalloc(sizeof(*hold), GFP_KERNEL);
+	if (!hold) {
 		folio_put(folio);
+		return -ENOMEM;
+	}
+	hold->folio = folio;
+	hold->frozen = freeze && folio_hint_state(folio) == HINT_VOLATILE &&
+		       folio_ref_freeze(folio, folio_nr_pages(folio) + 1);
+	if (hold->frozen != freeze ||
+	    cmpxchg(&file->private_data, NULL, hold)) {
+		test_hold_end(hold);
 		return -EBUSY;
 	}
 	return count;
@@ -236,7 +274,7 @@ static ssize_t test_hold_write(struct file *file, const char __user *buf,
 static int test_hold_release(struct inode *inode, struct file *file)
 {
 	if (file->private_data)
-		folio_put(file->private_data);
+		test_hold_end(file->private_data);
 	return 0;
 }
 
@@ -269,8 +307,11 @@ static const struct file_operations test_frames_fops = {
 
 static int __init page_hinting_test_init(void)
 {
-	struct dentry *dir = debugfs_create_dir("page_hinting", NULL);
+	struct dentry *dir;
 
+	if (!page_hinting_host)
+		return 0;
+	dir = debugfs_create_dir("page_hinting", NULL);
 	debugfs_create_file_unsafe("nofault", 0200, dir, NULL,
 				   &test_nofault_fops);
 	debugfs_create_file_unsafe("nofault_irq", 0200, dir, NULL,
@@ -286,6 +327,8 @@ static int __init page_hinting_test_init(void)
 	debugfs_create_file_unsafe("race_dirtied", 0200, dir,
 				   (void *)TEST_DIRTIED, &test_race_fops);
 	debugfs_create_file_unsafe("hold", 0200, dir, NULL, &test_hold_fops);
+	debugfs_create_file_unsafe("freeze", 0200, dir, (void *)1UL,
+				   &test_hold_fops);
 	debugfs_create_file_unsafe("frames", 0400, dir, NULL,
 				   &test_frames_fops);
 	return 0;

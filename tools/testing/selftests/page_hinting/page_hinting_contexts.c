@@ -236,6 +236,37 @@ static void race_dirtied(void)
 	race("race_dirtied", false);
 }
 
+/*
+ * To switch off, all folios must be stable first. Reclaim may sit on one of
+ * them for as long as some other I/O takes. Who waits for that can be killed,
+ * and then it is as if nothing had been written.
+ */
+static void frozen_when_switched_off(void)
+{
+	struct victims v = victims_create(FEW);
+	int fd = debug_open("freeze"), status;
+	char mode[16];
+	pid_t pid;
+
+	ph_cmp(debug_do(fd, v.pfn[FEW / 2]), ==, 0);
+	pid = ph_fork();
+	if (!pid)
+		_exit(!ph_set("mode", "off"));
+	ph_msleep(500);
+	ph_cmp(waitpid(pid, &status, WNOHANG), ==, 0);
+	ph_check(!kill(pid, SIGKILL));
+	ph_check(waitpid(pid, &status, 0) == pid);
+	ph_check(WIFSIGNALED(status));
+	ph_get("mode", mode, sizeof(mode));
+	ph_check(!strncmp(mode, "on", 2));
+	if (ph_host_has_ctl())
+		ph_check(ph_host_usage(v.pfn[FEW / 2], "volatile"));
+	close(fd);
+	ph_check(ph_set("mode", "off"));
+	ph_check(ph_set("mode", "on"));
+	victims_remove(&v);
+}
+
 /* /proc/kcore: zeros */
 static void read_kcore(void)
 {
@@ -730,6 +761,7 @@ static const struct ph_test tests[] = {
 	PH_TEST(race_nothing),
 	PH_TEST(race_held),
 	PH_TEST(race_dirtied),
+	PH_TEST(frozen_when_switched_off),
 	CONTEXT(stale_decision),
 	CONTEXT(stale_fault),
 	CONTEXT(read_meanwhile),
