@@ -159,9 +159,8 @@ static void test_race_clock(struct work_struct *work)
  */
 static int test_race(void *data, u64 pfn)
 {
-	enum test_meanwhile meanwhile = (unsigned long)data;
+	struct test_race race = { .meanwhile = (unsigned long)data };
 	struct page *page = pfn_to_online_page(pfn);
-	struct test_race race = { .meanwhile = meanwhile };
 	raw_spinlock_t *lock;
 	unsigned long flags;
 	unsigned int cpu;
@@ -195,9 +194,9 @@ static int test_race(void *data, u64 pfn)
 		udelay(1);
 	/* Ample time to get as far as the lock. */
 	mdelay(1);
-	if (meanwhile != TEST_NOTHING)
+	if (race.meanwhile != TEST_NOTHING)
 		folio_get(race.folio);
-	if (meanwhile == TEST_DIRTIED) {
+	if (race.meanwhile == TEST_DIRTIED) {
 		if (race.eligible)
 			folio_set_dirty(race.folio);
 		folio_put(race.folio);
@@ -208,12 +207,12 @@ static int test_race(void *data, u64 pfn)
 	destroy_work_on_stack(&race.work);
 	migrate_enable();
 
-	if (meanwhile == TEST_HELD)
+	if (race.meanwhile == TEST_HELD)
 		folio_put(race.folio);
 	folio_put(race.folio);
 	if (!race.eligible)
 		return -EAGAIN;
-	return race.hinted == (meanwhile == TEST_NOTHING) ? 0 : -EUCLEAN;
+	return race.hinted == (race.meanwhile == TEST_NOTHING) ? 0 : -EUCLEAN;
 }
 DEFINE_DEBUGFS_ATTRIBUTE(test_race_fops, NULL, test_race, "%llu\n");
 

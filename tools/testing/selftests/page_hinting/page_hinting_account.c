@@ -513,18 +513,13 @@ static bool kpf_volatile(unsigned long pfn)
 static void kpageflags(void)
 {
 	struct ph_file f = ph_create("f", 20, 128 * ph_page, 1);
-	char *map = ph_map(&f, PROT_READ, MAP_SHARED);
 	unsigned long pfn[128], n = 0, i;
 	bool set;
 
 	ph_need_idle_host();
-	ph_touch(map, f.size);
-	for (i = 0; i < 128; i++) {
-		pfn[i] = ph_pfn(map + i * ph_page);
-		ph_check(pfn[i]);
+	ph_file_pfns(&f, pfn);
+	for (i = 0; i < 128; i++)
 		ph_check(!kpf_volatile(pfn[i]));
-	}
-	munmap(map, f.size);
 	/* armed, which is something else */
 	ph_drain();
 	ph_pass(1);
@@ -650,17 +645,12 @@ static void freed_while_volatile(void)
 	struct ph_counters c;
 	struct ph_file f;
 	int way, gone;
-	char *map;
 
 	ph_need_idle_host();
 	for (way = 0; way < WAYS; way++) {
 		for (gone = 0; gone < 1 + ph_host_has_ctl(); gone++) {
 			f = ph_create("f", 22, SIZE, 1);
-			map = ph_map(&f, PROT_READ, MAP_SHARED);
-			ph_touch(map, SIZE);
-			for (i = 0; i < PAGES; i++)
-				pfn[i] = ph_pfn(map + i * ph_page);
-			munmap(map, SIZE);
+			ph_file_pfns(&f, pfn);
 			ph_cmp(ph_idle(SIZE), >=, MOST(PAGES));
 			for (n = 0, i = 0; i < PAGES; i++)
 				n += kpf_volatile(pfn[i]);
@@ -754,16 +744,11 @@ static void trace_close(void)
 /* Where the file is now, in pages and folios */
 static void trace_file(void)
 {
-	char *map = ph_map(&trace.f, PROT_READ, MAP_SHARED);
 	unsigned long i;
 
-	ph_touch(map, trace.f.size);
-	for (i = 0; i < TRACED; i++) {
-		trace.pfn[i] = ph_pfn(map + i * ph_page);
-		ph_check(trace.pfn[i]);
+	ph_file_pfns(&trace.f, trace.pfn);
+	for (i = 0; i < TRACED; i++)
 		trace.size[i] = ph_folio_pages(trace.pfn[i]);
-	}
-	munmap(map, trace.f.size);
 	/* nothing but whole folios */
 	for (i = 0; i < TRACED; i += trace.size[i])
 		ph_cmp(trace.size[i], >, 0);

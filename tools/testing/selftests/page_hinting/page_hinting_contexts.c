@@ -57,49 +57,27 @@ static int debug_do(int fd, unsigned long pfn)
 	return write(fd, text, strlen(text)) < 0 ? errno : 0;
 }
 
-/* Only for what is mapped */
-static void get_pfns(struct victims *v)
+static struct victims victims_new(unsigned int nr)
 {
-	void *map = ph_map(&v->f, PROT_READ, MAP_SHARED);
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	unsigned int i;
-	__u64 entry;
+	struct victims v = {
+		.nr = nr,
+		.f = ph_create("f", ID, nr * ph_page, 1),
+		.pfn = ph_alloc(nr * sizeof(*v.pfn)),
+	};
 
-	ph_check(fd >= 0);
-	ph_touch(map, v->f.size);
-	for (i = 0; i < v->nr; i++) {
-		ph_check(pread(fd, &entry, sizeof(entry),
-			       ((unsigned long)map / ph_page + i) *
-			       sizeof(entry)) == sizeof(entry));
-		v->pfn[i] = entry & ((1UL << 55) - 1);
-		ph_check(v->pfn[i]);
-	}
-	close(fd);
-	munmap(map, v->f.size);
+	ph_file_pfns(&v.f, v.pfn);
+	return v;
 }
 
 static struct victims victims_create(unsigned int nr)
 {
-	struct victims v = { .nr = nr };
+	struct victims v;
 
 	if (!ph_host_takes_all() && !ph_host_has_ctl())
 		ph_skip("a host that discards on request needed");
-	v.f = ph_create("f", ID, nr * ph_page, 1);
-	v.pfn = ph_alloc(nr * sizeof(*v.pfn));
-	get_pfns(&v);
+	v = victims_new(nr);
 	ph_make_gone(v.f.size, PH_IN_PLACE);
 	return v;
-}
-
-static bool frame_is(unsigned long pfn, unsigned int flag)
-{
-	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
-	__u64 flags;
-
-	ph_check(fd >= 0);
-	ph_pread(fd, &flags, sizeof(flags), pfn * sizeof(flags));
-	close(fd);
-	return flags >> flag & 1;
 }
 
 static void victims_check(struct victims *v)
@@ -178,10 +156,7 @@ static void lookup_like_nmi_kept(void)
 
 	if (!ph_host_has_ctl() || !ph_host_mode("pager"))
 		ph_skip("a host that can be told not to discard needed");
-	v.nr = FEW;
-	v.f = ph_create("f", ID, FEW * ph_page, 1);
-	v.pfn = ph_alloc(FEW * sizeof(*v.pfn));
-	get_pfns(&v);
+	v = victims_new(FEW);
 	ph_cmp(ph_idle(v.f.size), >=, FEW * 95 / 100);
 	ph_get_counters(&c);
 	for (i = 0; i < FEW; i++)
@@ -202,16 +177,14 @@ static void lookup_like_nmi_kept(void)
  */
 static void race(const char *name, bool hinted)
 {
-	struct victims v = { .nr = FEW };
 	int fd = debug_open(name);
 	struct ph_counters c;
+	struct victims v;
 	unsigned int i;
 
 	if (ph_cpus < 2)
 		ph_skip("more than one CPU needed");
-	v.f = ph_create("f", ID, FEW * ph_page, 1);
-	v.pfn = ph_alloc(FEW * sizeof(*v.pfn));
-	get_pfns(&v);
+	v = victims_new(FEW);
 	ph_drain();
 	ph_get_counters(&c);
 	for (i = 0; i < FEW; i++)
@@ -419,11 +392,11 @@ static void storm(bool remove)
 		if (remove) {
 			ph_remove(&v.f);
 			v.f = ph_create("f", ID, nr * ph_page, 1);
-			get_pfns(&v);
+			ph_file_pfns(&v.f, v.pfn);
 		} else {
 			victims_check(&v);
 			if (rounds % 16 == 0)
-				get_pfns(&v);
+				ph_file_pfns(&v.f, v.pfn);
 		}
 		ph_idle(v.f.size);
 		ph_host_discard();
@@ -461,7 +434,7 @@ static void stale_decision(void)
 
 	/* read again, so stable, and in the page cache; wherever that is now */
 	victims_check(&v);
-	get_pfns(&v);
+	ph_file_pfns(&v.f, v.pfn);
 	ph_get_counters(&c);
 	for (i = 0; i < v.nr; i++)
 		ph_cmp(debug_do(fd, v.pfn[i]), ==, 0);
@@ -515,7 +488,7 @@ static void free_frame(void)
 		ph_get_counters(&c);
 		ph_cmp(debug_do(fd, v.pfn[i]), ==, 0);
 		/* still free, or somebody else has changed its state */
-		if (!frame_is(v.pfn[i], PH_KPF_BUDDY))
+		if (!(ph_kpageflags(v.pfn[i]) >> PH_KPF_BUDDY & 1))
 			continue;
 		ph_check(ph_host_usage(v.pfn[i], "unused"));
 		ph_cmp(ph_since(&c, PH_FAULT), ==, 1);
@@ -677,7 +650,7 @@ static void stale_fault(void)
 		ph_cmp(race.refused + stale, ==, faults);
 		if (stale || ph_now() > end)
 			break;
-		get_pfns(&v);
+		ph_file_pfns(&v.f, v.pfn);
 		ph_make_gone(v.f.size, PH_IN_PLACE);
 	}
 	ph_cmp(race.refused, >, 0);

@@ -81,25 +81,12 @@ static struct fiemap_extent extent_at(const struct ph_file *f, off_t off)
 
 /* --- frames ------------------------------------------------------------- */
 
-/* The frame of each page of the file, all of which is read for that */
-static __u64 *frames_of(const struct ph_file *f)
+/* The frame of each page of the file */
+static unsigned long *frames_of(const struct ph_file *f)
 {
-	size_t pages = f->size / ph_page, i;
-	__u64 *pfns = ph_alloc(pages * sizeof(*pfns));
-	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	char *map = ph_map(f, PROT_READ, MAP_SHARED);
+	unsigned long *pfns = ph_alloc(f->size / ph_page * sizeof(*pfns));
 
-	if (pagemap < 0)
-		ph_skip("needs /proc/self/pagemap");
-	ph_touch(map, f->size);
-	for (i = 0; i < pages; i++) {
-		ph_pread(pagemap, &pfns[i], sizeof(*pfns),
-			 ((unsigned long)map / ph_page + i) * sizeof(*pfns));
-		pfns[i] &= (1ULL << 55) - 1;
-		ph_check(pfns[i]);
-	}
-	munmap(map, f->size);
-	close(pagemap);
+	ph_file_pfns(f, pfns);
 	return pfns;
 }
 
@@ -113,7 +100,7 @@ static int open_kpageflags(void)
 }
 
 /* How many of these frames have one of these flags? */
-static unsigned long frames_with(const __u64 *pfns, size_t nr, __u64 mask)
+static unsigned long frames_with(const unsigned long *pfns, size_t nr, __u64 mask)
 {
 	int kpageflags = open_kpageflags();
 	unsigned long n = 0;
@@ -136,7 +123,8 @@ static unsigned char *folio_orders(const struct ph_file *f)
 {
 	size_t pages = f->size / ph_page, i, start = 0;
 	unsigned char *orders = ph_alloc(pages);
-	__u64 *pfns = frames_of(f), flags;
+	unsigned long *pfns = frames_of(f);
+	__u64 flags;
 	int kpageflags = open_kpageflags();
 
 	for (i = 0; i < pages; i++) {
@@ -296,7 +284,7 @@ static void split_of_volatile(void)
 	struct ph_file f = create_large("f", 4, 4 * MB);
 	unsigned long pages = f.size / ph_page, large, left;
 	struct ph_counters before;
-	__u64 *pfns;
+	unsigned long *pfns;
 	int round;
 
 	allow_order(8);
@@ -1111,7 +1099,7 @@ static void write_back_fails(void)
 	struct ph_file f;
 	const char *node;
 	off_t at, off;
-	__u64 *pfns;
+	unsigned long *pfns;
 	char *page;
 
 	node = disk_up();

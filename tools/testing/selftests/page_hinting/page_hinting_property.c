@@ -177,11 +177,7 @@ static void mlocked_in_part(void)
 	ph_check(ph_set("max_order", "5"));
 	for (alone = 0; alone < 2; alone++) {
 		map = ph_map(&f, PROT_READ, MAP_SHARED);
-		ph_touch(map, SIZE);
-		for (i = 0; i < PAGES; i++) {
-			pfn[i] = ph_pfn(map + i * ph_page);
-			ph_check(pfn[i]);
-		}
+		ph_pfns(map, SIZE, pfn);
 		/* the first folio that is large, but not too large */
 		for (first = 0; first < PAGES; first += nr ? nr : 1) {
 			nr = ph_folio_pages(pfn[first]);
@@ -422,19 +418,6 @@ static void store_while_taken(void)
 
 /* --- minor faults ------------------------------------------------------- */
 
-/* The frames of a file that is mapped and resident */
-static void frames(char *map, size_t size, unsigned long *pfn)
-{
-	size_t i;
-
-	ph_touch(map, size);
-	for (i = 0; i < size / ph_page; i++) {
-		pfn[i] = ph_pfn(map + i * ph_page);
-		if (!pfn[i])
-			ph_fail("page %zu is not mapped", i);
-	}
-}
-
 /*
  * Faults on stable pages, for reading and for writing, make no use of ESSA at
  * all; what there is of it comes from whoever else allocates and frees. And
@@ -464,7 +447,7 @@ static void minor_faults_leave_states(void)
 		/* page tables, and no page that is armed */
 		ph_touch(map, f.size);
 		ph_verify_read(f.fd, f.id, 0, f.size, 1);
-		frames(map, f.size, pfn);
+		ph_pfns(map, f.size, pfn);
 		ph_drain();
 		ph_host_states(pfn, ARRAY_SIZE(pfn), old);
 		for (i = 0; i < ARRAY_SIZE(pfn); i++)
@@ -542,7 +525,7 @@ static void faults_on_a_mixture(void)
 	for (how = 0; how < ARRAY_SIZE(names); how++) {
 		ph_check(!fsync(f.fd));
 		map = ph_map(&f, PROT_READ, MAP_SHARED);
-		frames(map, SIZE, pfn);
+		ph_pfns(map, SIZE, pfn);
 		munmap(map, SIZE);
 		ph_cmp(ph_idle(SIZE), >=, PAGES * 95 / 100);
 		for (kind = 0, head = 0; head < PAGES; head += nr, kind++) {
@@ -620,9 +603,7 @@ static void fault_on_volatile(void)
 	if (!ph_host_has_ctl())
 		ph_skip("needs a host that tells states");
 	ph_check(ph_host_mode("idle"));
-	ph_touch(map, SIZE);
-	for (i = 0; i < PAGES; i++)
-		pfn[i] = ph_pfn(map + i * ph_page);
+	ph_pfns(map, SIZE, pfn);
 	ph_cmp(ph_idle(SIZE), >=, PAGES * 95 / 100);
 	ph_touch(map + PAGES / 2 * ph_page, ph_page);
 	for (i = 0; i < PAGES; i++) {

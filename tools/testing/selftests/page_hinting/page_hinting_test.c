@@ -261,19 +261,15 @@ static void read_sequential(void)
 static void read_end_of_batch(void)
 {
 	struct ph_file f = ph_create("f", 30, BATCH * ph_page, 1);
-	char *buf = ph_alloc(f.size), *map, state[BATCH];
-	unsigned long pfn[BATCH], i, round;
+	char *buf = ph_alloc(f.size), state[BATCH];
+	unsigned long pfn[BATCH], round;
 
 	if (!ph_host_mode("idle"))
 		ph_skip("needs a host that can be told what to take");
 	ph_check(!posix_fadvise(f.fd, 0, 0, POSIX_FADV_RANDOM));
 	/* it takes the page that comes next in memory, of those it may take */
 	for (round = 0; round < 20 * BATCH; round++) {
-		map = ph_map(&f, PROT_READ, MAP_SHARED);
-		ph_touch(map, f.size);
-		for (i = 0; i < BATCH; i++)
-			pfn[i] = ph_pfn(map + i * ph_page);
-		munmap(map, f.size);
+		ph_file_pfns(&f, pfn);
 		ph_idle(f.size);
 		ph_check(ph_host_ask(NULL, 0, "discard volatile count=1"));
 		ph_host_states(pfn, BATCH, state);

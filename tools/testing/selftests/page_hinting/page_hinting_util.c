@@ -660,6 +660,28 @@ unsigned long ph_pfn(const void *addr)
 	return entry >> 63 ? entry & ((1ULL << 55) - 1) : 0;
 }
 
+/* The frames of what is mapped from @map on, all of which is read for that */
+void ph_pfns(const char *map, size_t len, unsigned long *pfn)
+{
+	size_t i;
+
+	ph_touch(map, len);
+	for (i = 0; i < len / ph_page; i++) {
+		pfn[i] = ph_pfn(map + i * ph_page);
+		if (!pfn[i])
+			ph_fail("page %zu is not mapped", i);
+	}
+}
+
+/* The frames of a file, which is not mapped any more then */
+void ph_file_pfns(const struct ph_file *f, unsigned long *pfn)
+{
+	char *map = ph_map(f, PROT_READ, MAP_SHARED);
+
+	ph_pfns(map, f->size, pfn);
+	munmap(map, f->size);
+}
+
 __u64 ph_kpageflags(unsigned long pfn)
 {
 	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);

@@ -175,6 +175,8 @@ unsigned long ph_vmstat(const char *key);
 unsigned long ph_minor_faults(void);
 unsigned long ph_major_faults(void);
 unsigned long ph_pfn(const void *addr);
+void ph_pfns(const char *map, size_t len, unsigned long *pfn);
+void ph_file_pfns(const struct ph_file *f, unsigned long *pfn);
 __u64 ph_kpageflags(unsigned long pfn);
 unsigned long ph_folio_pages(unsigned long pfn);
 void ph_drop_caches(void);
