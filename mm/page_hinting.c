@@ -29,7 +29,9 @@
  *				worthless until read again, which is what
  *				!PG_uptodate says. Once uptodate again, or with
  *				private data, which tells what parts of it are,
- *				this is the same as 00.
+ *				this is the same as 00. The mark goes when the
+ *				read starts, or if PG_uptodate is cleared by
+ *				anybody else: then it is a failed read.
  *
  *		    clock, 1st visit	       clock, 2nd visit
  *	    stable ------------------> armed ------------------> volatile
@@ -82,11 +84,24 @@
  *    folio lock is held from the test of PG_writeback to the unfreeze, and
  *    keeps all three away.
  *
- * 3. Through a page table. The folio is unmapped with TLB flushes complete,
- *    and to map it takes a reference or its lock. This is why fork, COW, GUP
- *    and secondary MMUs need no changes: they start from a mapping. Where
- *    others may unmap in batches and put off the flush, this is not so, and
- *    the feature is not offered (ARCH_WANT_BATCHED_UNMAP_TLB_FLUSH).
+ * 3. Through a page table. A folio that is mapped is not made volatile, and to
+ *    map it takes a reference or its lock. This is why fork, COW, GUP and
+ *    secondary MMUs need no changes: they start from a mapping. What is left is
+ *    an entry in a TLB which outlives the mapping. The clock's own unmapping is
+ *    complete when it returns. Most architectures keep the reference of whoever
+ *    else unmaps until all CPUs have flushed (mmu_gather), so the freeze fails.
+ *    s390 puts it at once: the entries of all CPUs go together with that of the
+ *    table, unless the mm is attached to no CPU but this one. That is in the
+ *    kernel then, and flushes when the gathering ends, or as soon as a task of
+ *    this mm, on whatever CPU, is switched to. What was invalid already, as an
+ *    entry not used lately is on s390, had its flush when it became so.
+ *    An interrupt or NMI in between that reads user memory without faults (perf,
+ *    BPF) may use such a stale entry. So it may without page hinting, and find
+ *    content of the next owner. Here, it finds what has been in the page, zeros,
+ *    or an exception for which it has an entry in the exception table.
+ *    Where folios are unmapped in batches, and their locks and references are
+ *    given up before the flush, none of this holds, and the feature is not
+ *    offered (ARCH_WANT_BATCHED_UNMAP_TLB_FLUSH).
  *
  * 4. Dirty. Who holds a plain reference may dirty a folio without its lock,
  *    and put it, between our test and the freeze; see the comment in
@@ -135,9 +150,9 @@
  * looks again later, and finds the folio uptodate, being read, gone, or still
  * lost; whoever holds the lock of a lost folio waits for no other one.
  *
- * The mark of a lost folio, PG_volatile, is cleared under the folio lock when
- * the read starts. From then on it is like any folio that has just been added:
- * if the read fails, that is final.
+ * Here, too, the mark goes when the read starts, under the folio lock. From then
+ * on it is like any folio that has just been added: if the read fails, that is
+ * final.
  *
  * Free pages
  *
@@ -166,10 +181,9 @@
  *
  * Pages on the lists of a CPU are stable. They become unused or stable in
  * batches, when the buddy allocator gets or gives them, and not at all if they
- * are soon used again. free_pcppages_bulk() does not choose its victims twice,
- * but holds pcp->lock all the time, so they can be chosen in advance. Free pages
- * in the hands of compaction are unused or stable; they are made stable when it
- * gives them to somebody.
+ * are soon used again. What becomes unused is on none of these lists any more.
+ * Free pages in the hands of compaction are unused or stable; they are made
+ * stable when it gives them to somebody.
  *
  * To begin with it at run time takes two static keys, the one for rule 2 first:
  * who inserts an unused page has seen the other key set, so who removes it, and
@@ -192,7 +206,6 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/rmap.h>
-#include <linux/shmem_fs.h>
 #include <linux/vmstat.h>
 #include <linux/workqueue.h>
 
@@ -528,30 +541,28 @@ void __page_hint_free(struct folio *folio)
 	set_mask_bits(&folio->flags, HINT_MASK, 0);
 }
 
-/*
- * Can the file system read back what it has written, or read before? That a
- * folio is clean and uptodate does not say so: there are mappings whose folios
- * hold pointers, or what took long to compute. So this is an opt-in.
+/**
+ * page_hint_mapping_eligible - can a file system read its pages again?
+ * @mapping: the address space
+ *
+ * That a folio is clean and uptodate does not say so: there are mappings whose
+ * folios hold pointers, or what took long to compute. So this is an opt-in, of
+ * each mapping: what an inode is for cannot be told from its mode, as one that
+ * nobody is to see may have none, or that of the inode which was there before.
+ *
+ * Context: Any. The caller holds the lock of a folio of @mapping.
+ * Return: true if what is in @mapping may become volatile.
  */
-static bool hint_mapping_eligible(struct address_space *mapping)
+bool page_hint_mapping_eligible(struct address_space *mapping)
 {
 	struct inode *inode = mapping->host;
 
-	if (!inode)
-		return false;
-	if (S_ISREG(inode->i_mode)) {
-		if (!(inode->i_sb->s_type->fs_flags & FS_PAGE_HINTING))
-			return false;
-	} else if (!S_ISBLK(inode->i_mode) ||
-		   !READ_ONCE(page_hinting_block_devices)) {
-		return false;
-	}
-	/* Inodes of generated content have any mode, but cannot be read again. */
-	if (!mapping->a_ops->read_folio || mapping->a_ops->free_folio)
+	if (!mapping_page_hinting(mapping) &&
+	    (!READ_ONCE(page_hinting_block_devices) || !inode ||
+	     !sb_is_blkdev_sb(inode->i_sb)))
 		return false;
 	if (mapping_exiting(mapping) || mapping_unevictable(mapping) ||
-	    mapping_inaccessible(mapping) || mapping_release_always(mapping) ||
-	    dax_mapping(mapping) || shmem_mapping(mapping))
+	    mapping_release_always(mapping) || dax_mapping(mapping))
 		return false;
 	/* The cache may be all that is left of data that failed to be written */
 	if (test_bit(AS_EIO, &mapping->flags) ||
@@ -620,7 +631,32 @@ bool page_hint_eligible(struct folio *folio)
 	 */
 	if (folio_test_large(folio) && !mapping_large_folio_support(mapping))
 		return false;
-	return hint_mapping_eligible(mapping);
+	if (!page_hint_mapping_eligible(mapping))
+		return false;
+	/*
+	 * What is cached beyond the end of a file is not of the file: fs-verity's
+	 * Merkle tree has readers of its own, with ideas of their own about what
+	 * it means not to be uptodate.
+	 */
+	return folio->index < DIV_ROUND_UP(i_size_read(mapping->host), PAGE_SIZE);
+}
+
+/*
+ * The clock must not wait for whoever changes what a file is mapped to: it has
+ * more to do. Without TTU_BATCH_FLUSH, this leaves no stale TLB entry behind.
+ */
+static bool hint_unmap(struct folio *folio)
+{
+	enum ttu_flags flags = TTU_SYNC | TTU_RMAP_LOCKED;
+	struct address_space *mapping = folio->mapping;
+
+	if (folio_test_pmd_mappable(folio))
+		flags |= TTU_SPLIT_HUGE_PMD;
+	if (!i_mmap_trylock_read(mapping))
+		return false;
+	try_to_unmap(folio, flags);
+	i_mmap_unlock_read(mapping);
+	return !folio_mapped(folio);
 }
 
 /**
@@ -646,12 +682,9 @@ bool page_hint_folio(struct folio *folio)
 		count_vm_events(PAGE_HINT_BUSY, folio_nr_pages(folio));
 		return false;
 	}
-	/* Without TTU_BATCH_FLUSH, this leaves no stale TLB entry behind. */
-	if (folio_mapped(folio))
-		try_to_unmap(folio, TTU_SYNC |
-			     (folio_test_pmd_mappable(folio) ?
-			      TTU_SPLIT_HUGE_PMD : 0));
-	if (folio_mapped(folio) || folio_test_dirty(folio))
+	if (folio_mapped(folio) && !hint_unmap(folio))
+		return false;
+	if (folio_test_dirty(folio))
 		return false;
 	if (!filemap_release_folio(folio, GFP_NOWAIT))
 		return false;
@@ -755,6 +788,8 @@ bool __page_hint_refault(struct folio *folio)
 {
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
 
+	/* From here on, not to be uptodate means a failed read. */
+	clear_bit(PG_volatile, &folio->flags);
 	lruvec_stat_mod_folio(folio, WORKINGSET_REFAULT_BASE +
 			      folio_is_file_lru(folio), folio_nr_pages(folio));
 	/* As workingset_discard() would say. It tells all who wait for it. */
@@ -821,8 +856,6 @@ bool page_hint_swapin(struct folio *folio, swp_entry_t entry)
 	if (folio_test_swapcache(folio) && folio->swap.val == entry.val &&
 	    folio_hint_lost(folio)) {
 		__page_hint_refault(folio);
-		/* From here on, not to be uptodate means a failed read. */
-		clear_bit(PG_volatile, &folio->flags);
 		return true;
 	}
 	folio_unlock(folio);
@@ -855,32 +888,22 @@ void __page_hint_swap_free(struct folio *folio)
  * as nothing maps or uses a volatile folio; this tells a fault that is real
  * from one that has been dealt with since it was raised.
  *
- * The folio must not change hands while the host is asked, so take a reference
- * first. Then it does not matter what the frame was when the fault occurred:
- * if it is discarded now, its present owner has lost it.
+ * No reference is needed to ask, and to put the last one may not be possible
+ * here: a lock of the page allocator may be held. Whoever has the right to the
+ * content has made it stable, and keeps it so by a reference. So if the frame is
+ * discarded now, the access has none, whoever owns the frame meanwhile.
  *
  * Context: Any. Does not sleep.
  * Return: true if the frame is discarded, and the access cannot be repeated.
  */
 bool page_hinting_fault(unsigned long pfn)
 {
-	struct page *page = pfn_to_online_page(pfn);
 	bool discarded = false;
-	struct folio *folio;
 
 	count_vm_event(PAGE_HINT_FAULT);
 	if (!page_hinting_host)
 		return true;
-	folio = page ? page_folio(page) : NULL;
-	if (folio && folio_try_get(folio)) {
-		if (page_folio(page) == folio)
-			discarded = page_hint_discarded(pfn, 1);
-		folio_put(folio);
-	} else if (folio) {
-		/*
-		 * Frozen or free, and stable by now if it is free. To make it
-		 * stable is up to its owner, who must learn what was lost.
-		 */
+	if (pfn_to_online_page(pfn)) {
 		discarded = page_hint_discarded(pfn, 1);
 	} else {
 		/* Memory of a crashed kernel: nobody else will make it stable. */
@@ -898,21 +921,25 @@ bool page_hinting_fault(unsigned long pfn)
  *
  * For restarts without reboot notifiers, or which could not wait for all folios:
  * whoever loads the next kernel, or takes a dump, may not know of volatile
- * frames. The flags remain as they are.
+ * frames. The flags remain as they are. In a panic they may be wrong, and so may
+ * the size of a folio: to make too much stable does no harm, and the backend has
+ * to cope with frames that are not there.
  *
  * Context: Any, takes no locks. All other CPUs have been stopped, for good.
  */
 void page_hinting_leave(void)
 {
+	unsigned long pfn, nr;
 	struct page *page;
-	unsigned long pfn;
 
 	if (!static_key_enabled(&page_hinting_key))
 		return;
 	for (pfn = 0; pfn < max_pfn; pfn++) {
 		page = pfn_to_online_page(pfn);
 		/* The flags are set before a frame is volatile, and as long. */
-		if (page && (READ_ONCE(page->flags) & HINT_MASK) == HINT_VOLATILE)
-			page_hinting_host->set_stable(pfn, compound_nr(page));
+		if (!page || (READ_ONCE(page->flags) & HINT_MASK) != HINT_VOLATILE)
+			continue;
+		nr = clamp(compound_nr(page), 1UL, 1UL << MAX_PAGECACHE_ORDER);
+		page_hinting_host->set_stable(pfn, nr);
 	}
 }

@@ -65,11 +65,21 @@ extern unsigned int page_hinting_block_devices;
 
 void page_hinting_init_host(const struct page_hinting_ops *ops);
 bool page_hint_discarded(unsigned long pfn, unsigned long nr);
+bool page_hint_mapping_eligible(struct address_space *mapping);
 bool page_hint_eligible(struct folio *folio);
 bool page_hint_folio(struct folio *folio);
 bool page_hint_evict(struct folio *folio, enum vm_event_item event);
 
 raw_spinlock_t *page_hint_lock(struct folio *folio);
+
+#ifdef CONFIG_MEMCG
+unsigned long page_hint_protection(struct mem_cgroup *memcg);
+#else
+static inline unsigned long page_hint_protection(struct mem_cgroup *memcg)
+{
+	return 0;
+}
+#endif
 
 void __page_hint_unused(struct page *page, unsigned int order);
 void __page_hint_used(struct page *page, unsigned int order);
@@ -194,6 +204,22 @@ static inline bool page_hint_lost(const struct folio *folio)
 {
 	return static_branch_unlikely(&page_hinting_used_key) &&
 	       folio_hint_lost(folio);
+}
+
+/**
+ * page_hint_unread - is there something in a folio of a file that is no content?
+ * @folio: the folio, made stable by its lookup
+ *
+ * For who would go by the presence of a folio, and not look at PG_uptodate. What
+ * was lost may have failed to be read again, or may have been read in parts.
+ *
+ * Context: Any. The caller holds a reference and the folio lock.
+ * Return: true if the folio must not be mapped.
+ */
+static inline bool page_hint_unread(const struct folio *folio)
+{
+	return static_branch_unlikely(&page_hinting_used_key) &&
+	       !folio_test_swapbacked(folio) && !folio_test_uptodate(folio);
 }
 
 /**
@@ -359,6 +385,11 @@ static inline bool page_hint_recover(struct folio *folio)
 }
 
 static inline bool page_hint_lost(const struct folio *folio)
+{
+	return false;
+}
+
+static inline bool page_hint_unread(const struct folio *folio)
 {
 	return false;
 }

@@ -8,9 +8,9 @@
  * discarded meanwhile is dropped from the page cache, so that the guest's
  * notion of how much it has cached is true again after one period.
  *
- * It isolates and rotates nothing, and uses neither PG_referenced, PG_idle nor
- * the generations of the multi-gen LRU: reclaim picks the victims that it
- * would have picked without us.
+ * It isolates and rotates nothing, and uses neither PG_referenced nor the
+ * generations of the multi-gen LRU. But for what is said about mapped folios
+ * below, reclaim picks the victims that it would have picked without us.
  *
  * Nearly all frames are no candidates. One look at the flags tells, without a
  * reference, and free blocks are skipped as a whole. To arm a page takes one
@@ -20,15 +20,18 @@
  * be fooled next time, takes an rmap walk which clears the young bits, and on
  * s390 the next access to each takes a fault. So these are looked at only in
  * every mapped_every-th round, and the walk ends when it has found enough of
- * them young. What has been found is left to reclaim by folio_set_young(). (As
- * with page_idle, the multi-gen LRU sees that only when it evicts, so a hot
- * mapped folio is kept, but not promoted, in a round that has looked at it.)
+ * them young. What has been found is left to reclaim, and to idle page tracking,
+ * by folio_set_young(). As with page_idle, the multi-gen LRU sees that only when
+ * it evicts, so a hot mapped folio is kept, but not promoted, in a round that has
+ * looked at it.
  */
 
 #define pr_fmt(fmt) "page_hinting: " fmt
 
+#include <linux/completion.h>
 #include <linux/hash.h>
 #include <linux/init.h>
+#include <linux/irq_work.h>
 #include <linux/kobject.h>
 #include <linux/math64.h>
 #include <linux/memblock.h>
@@ -70,9 +73,15 @@
 /* Frames of a step at least, or what is lost by rounding adds up. */
 #define HINT_STEP_MIN		64
 
+/* Mappings to be remembered that are not eligible */
+#define HINT_PASSED_OVER_BITS	8
+
 #define HINT_PERIOD_MIN_MS	10
 #define HINT_PERIOD_MAX_MS	(24 * 60 * 60 * 1000)
 #define HINT_MAPPED_EVERY_MAX	1000
+
+/* How long a restart waits for all to be stable */
+#define HINT_REBOOT_WAIT	(2 * HZ)
 
 /*
  * Protects all below. Folios are armed and made volatile only by its owner, so
@@ -83,6 +92,10 @@ static DEFINE_MUTEX(hint_mutex);
 static enum page_hinting_mode hint_mode = PAGE_HINTING_UNUSED;
 /* Set without the mutex, for its owner to be quick. Never cleared. */
 static bool hint_rebooting;
+/* Set in any context, and never cleared: the host is not to be trusted. */
+static unsigned int hint_failed;
+/* The boot parameter says to go on where data may be lost. */
+static bool hint_force __ro_after_init;
 static unsigned int hint_period_ms = 60 * 1000;
 static unsigned int hint_mapped_every = 4;
 
@@ -93,6 +106,9 @@ static struct {
 	unsigned long armed;	/* pages, not yet added to the vm events */
 	unsigned long work;	/* folios changed in this round */
 	bool lazy;		/* the last round has changed nothing */
+	struct mem_cgroup *memcg; /* of which protection is, or NULL */
+	unsigned long protection; /* pages */
+	const void *passed_over[1 << HINT_PASSED_OVER_BITS];
 } hint_clock;
 
 static void hint_clock_step(struct work_struct *work);
@@ -173,29 +189,37 @@ static bool hint_mapped_turn(unsigned long pfn)
 static bool hint_memcg_protected(struct folio *folio)
 {
 	struct mem_cgroup *memcg = folio_memcg(folio);
-	unsigned long min, low;
 	u32 place;
 
 	if (!memcg)
 		return false;
-	mem_cgroup_protection(NULL, memcg, &min, &low);
-	if (likely(!min && !low))
+	if (memcg != hint_clock.memcg) {
+		hint_clock.protection = page_hint_protection(memcg);
+		hint_clock.memcg = memcg;
+	}
+	if (likely(!hint_clock.protection))
 		return false;
 	place = hash_long(folio_pfn(folio), 32);
 	return mul_u64_u32_shr(mem_cgroup_size(memcg), place, 32) <
-	       max(min, low);
+	       hint_clock.protection;
 }
 
-/* Bring up to date what mem_cgroup_protection() tells, as reclaim does. */
-static void hint_update_protection(void)
+/*
+ * Where a folio was found whose mapping is not eligible, for the rest of the
+ * round. To look at each of its folios would take a reference and the lock. The
+ * address is compared and not used, so the mapping may be gone; if another one
+ * has taken its place, that has to wait for the next round.
+ */
+static const void **hint_passed_over(const struct address_space *mapping)
 {
-	struct mem_cgroup *memcg;
+	return &hint_clock.passed_over[hash_ptr(mapping, HINT_PASSED_OVER_BITS)];
+}
 
-	for (memcg = mem_cgroup_iter(NULL, NULL, NULL); memcg;
-	     memcg = mem_cgroup_iter(NULL, memcg, NULL)) {
-		mem_cgroup_calculate_protection(NULL, memcg);
-		cond_resched();
-	}
+static bool hint_pass_over(const struct page *page)
+{
+	const struct address_space *mapping = READ_ONCE(page->mapping);
+
+	return mapping && *hint_passed_over(mapping) == mapping;
 }
 
 /* A folio that takes more than a look. Locked, with a reference of ours. */
@@ -210,7 +234,13 @@ static void hint_visit_folio(struct folio *folio)
 			hint_clock.work++;
 		return;
 	}
-	if (!page_hint_eligible(folio) || hint_memcg_protected(folio))
+	if (!page_hint_eligible(folio)) {
+		if (!folio_test_swapbacked(folio) && folio->mapping &&
+		    !page_hint_mapping_eligible(folio->mapping))
+			*hint_passed_over(folio->mapping) = folio->mapping;
+		return;
+	}
+	if (hint_memcg_protected(folio))
 		return;
 	if (folio_mapped(folio)) {
 		if (!hint_mapped_turn(folio_pfn(folio) >> folio_order(folio)))
@@ -294,6 +324,8 @@ static unsigned long hint_visit(struct page *page, unsigned long pfn,
 		order = buddy_order_unsafe(page);
 		return order <= MAX_PAGE_ORDER ? 1UL << order : 1;
 	}
+	if (!(flags & BIT(PG_volatile)) && hint_pass_over(page))
+		return clamp(compound_nr(page), 1UL, max);
 	if (flags & BIT(PG_head))
 		return hint_visit_slow(page);
 	if (!(flags & BIT(PG_uptodate))) {
@@ -347,7 +379,7 @@ static int hint_advance(unsigned long nr)
 
 	lockdep_assert_held(&hint_mutex);
 
-	hint_update_protection();
+	hint_clock.memcg = NULL;
 	/* What is still in a batch of this CPU is held by that batch. */
 	lru_add_drain();
 	while (nr) {
@@ -360,9 +392,13 @@ static int hint_advance(unsigned long nr)
 			hint_clock.rounds++;
 			hint_clock.lazy = !hint_clock.work;
 			hint_clock.work = 0;
+			memset(hint_clock.passed_over, 0,
+			       sizeof(hint_clock.passed_over));
 		}
 		count_vm_events(PAGE_HINT_ARMED, hint_clock.armed);
 		hint_clock.armed = 0;
+		/* What it was may be another one by now. */
+		hint_clock.memcg = NULL;
 		cond_resched();
 		if (fatal_signal_pending(current) || READ_ONCE(hint_rebooting))
 			return -EINTR;
@@ -413,16 +449,10 @@ static void hint_clock_step(struct work_struct *work)
 }
 
 /*
- * Wait until a frame has been seen without the flag. If its folio cannot be
- * referenced, somebody has it frozen, and may give it back as it is.
- *
- * That is soon over, but for reclaim: it sits on what it is about to free until
- * other I/O is done, and that may be never. So give up if the task is killed. A
- * restart must not depend on it, either, and waits for @ticks in all.
- *
- * Return: false if it has given up.
+ * Have a frame without the flag. Return: false if its folio cannot be
+ * referenced. Then somebody has it frozen, and may give it back as it is.
  */
-static bool hint_settle(struct page *page, unsigned int *ticks)
+static bool hint_settle(struct page *page)
 {
 	unsigned long flags = READ_ONCE(page->flags);
 	struct folio *folio;
@@ -436,39 +466,60 @@ static bool hint_settle(struct page *page, unsigned int *ticks)
 				__folio_make_stable(folio);
 			folio_put(folio);
 		} else {
-			if (READ_ONCE(hint_rebooting) ?
-			    !(*ticks)-- : fatal_signal_pending(current))
-				return false;
-			schedule_timeout_uninterruptible(1);
+			return false;
 		}
 		flags = READ_ONCE(page->flags);
 	}
 	return true;
 }
 
+/* Settle the frames from @pfn to @end. Return: the first one that was not. */
+static unsigned long hint_settle_block(unsigned long pfn, unsigned long end)
+{
+	struct page *page;
+
+	get_online_mems();
+	page = pfn_to_online_page(pfn);
+	if (!page)
+		pfn = end;
+	while (pfn < end && hint_settle(page)) {
+		pfn++;
+		page++;
+	}
+	put_online_mems();
+	return pfn;
+}
+
 /*
- * Nobody makes folios volatile any more. Make stable those that are. Return:
- * false if some may still be.
+ * Nobody makes folios volatile any more. Make stable those that are.
+ *
+ * A folio is soon given back by whoever has it frozen, but for reclaim: it sits
+ * on what it is about to free until other I/O is done, and that may be never.
+ * Memory hotplug must not have to wait for that. A task gives up if it is killed,
+ * and a restart must not depend on it, either, and waits for a second in all.
+ *
+ * Return: false if some may still be volatile.
  */
 static bool hint_settle_all(void)
 {
 	unsigned int ticks = HZ;
-	unsigned long pfn, end;
-	struct page *page;
-	bool done = true;
+	unsigned long pfn = 0;
+	unsigned long end;
 
 	lockdep_assert_held(&hint_mutex);
 
-	for (pfn = 0; pfn < max_pfn && done; pfn = end) {
+	while (pfn < max_pfn) {
 		end = min(max_pfn, ALIGN(pfn + 1, pageblock_nr_pages));
-		get_online_mems();
-		page = pfn_to_online_page(pfn);
-		for (; page && pfn < end && done; pfn++)
-			done = hint_settle(page++, &ticks);
-		put_online_mems();
+		pfn = hint_settle_block(pfn, end);
 		cond_resched();
+		if (pfn == end)
+			continue;
+		if (READ_ONCE(hint_rebooting) ? !ticks-- :
+						fatal_signal_pending(current))
+			return false;
+		schedule_timeout_uninterruptible(1);
 	}
-	return done;
+	return true;
 }
 
 /* In this order: nothing becomes unused that nobody would make stable again. */
@@ -494,8 +545,10 @@ static int hint_set_mode(enum page_hinting_mode mode)
 
 	if (mode == old)
 		return 0;
+	if (mode != PAGE_HINTING_OFF && READ_ONCE(hint_failed))
+		return -EIO;
 	if (mode == PAGE_HINTING_ON) {
-		err = page_hinting_host->enable();
+		err = page_hinting_host->enable(hint_force);
 		if (err)
 			return err;
 		static_branch_enable(&page_hinting_used_key);
@@ -524,24 +577,71 @@ static int hint_set_mode(enum page_hinting_mode mode)
 	return 0;
 }
 
+static DECLARE_COMPLETION(hint_reboot_done);
+
+static void hint_reboot_work(struct work_struct *work)
+{
+	mutex_lock(&hint_mutex);
+	if (hint_mode == PAGE_HINTING_ON)
+		hint_set_mode(PAGE_HINTING_UNUSED);
+	mutex_unlock(&hint_mutex);
+	complete(&hint_reboot_done);
+}
+
+static DECLARE_WORK(hint_reboot_do, hint_reboot_work);
+
 /*
  * What comes next, a new kernel or the loader of one, has no idea of volatile
- * frames. page_hinting_leave() does what could not be done here.
+ * frames. This must not hang, whatever the owner of the mutex, or memory hotplug,
+ * is waiting for. page_hinting_leave() does what could not be done in time.
  */
 static int hint_reboot(struct notifier_block *nb, unsigned long action,
 		       void *data)
 {
 	WRITE_ONCE(hint_rebooting, true);
-	mutex_lock(&hint_mutex);
-	if (hint_mode == PAGE_HINTING_ON)
-		hint_set_mode(PAGE_HINTING_UNUSED);
-	mutex_unlock(&hint_mutex);
+	queue_work(system_unbound_wq, &hint_reboot_do);
+	wait_for_completion_timeout(&hint_reboot_done, HINT_REBOOT_WAIT);
 	return NOTIFY_DONE;
 }
 
 static struct notifier_block hint_reboot_nb = {
 	.notifier_call = hint_reboot,
 };
+
+/*
+ * If it does not take back a frame, even when asked again and again, there is
+ * nothing left that could be done about that.
+ */
+static void hint_failed_work(struct work_struct *work)
+{
+	pr_err("the host has refused to change the state of a frame, and is not told anything any more\n");
+	mutex_lock(&hint_mutex);
+	hint_set_mode(PAGE_HINTING_OFF);
+	mutex_unlock(&hint_mutex);
+}
+
+static DECLARE_WORK(hint_failed_do, hint_failed_work);
+
+static void hint_failed_raise(struct irq_work *work)
+{
+	queue_work(system_unbound_wq, &hint_failed_do);
+}
+
+static DEFINE_IRQ_WORK(hint_failed_irq_work, hint_failed_raise);
+
+/**
+ * page_hinting_failed - the host has not done what it was asked for
+ *
+ * For backends. Hinting is switched off soon, and for good. The backend has to
+ * report what it could not make stable as discarded.
+ *
+ * Context: Any.
+ */
+notrace void page_hinting_failed(void)
+{
+	if (!xchg(&hint_failed, 1))
+		irq_work_queue(&hint_failed_irq_work);
+}
 
 static const char * const hint_mode_names[] = {
 	[PAGE_HINTING_OFF]	= "off",
@@ -717,11 +817,14 @@ static int __init hint_setup(char *str)
 
 	if (!str)
 		return -EINVAL;
-	if (strcmp(str, "auto")) {
+	if (!strcmp(str, "force")) {
+		hint_force = true;
+		mode = PAGE_HINTING_ON;
+	} else if (strcmp(str, "auto")) {
 		mode = match_string(hint_mode_names,
 				    ARRAY_SIZE(hint_mode_names), str);
 		if (mode < 0) {
-			pr_warn("page_hinting=%s is not one of off, unused, on, auto\n",
+			pr_warn("page_hinting=%s is not one of off, unused, on, force, auto\n",
 				str);
 			return 0;
 		}

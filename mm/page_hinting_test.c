@@ -5,7 +5,7 @@
  * The files in debugfs take a page frame number and do with that frame what
  * the page hinting code promises to survive, or not to survive. Some make a
  * race happen that is rare otherwise. For the selftests; who writes to "deref"
- * gets an oops.
+ * gets an oops, and "corrupt" is the last thing that a kernel can do.
  */
 
 #include <linux/completion.h>
@@ -13,9 +13,11 @@
 #include <linux/delay.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/memcontrol.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/pagevec.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
@@ -284,6 +286,222 @@ static const struct file_operations test_hold_fops = {
 	.release = test_hold_release,
 };
 
+/* The last part of the clock, which must not wait for i_mmap_rwsem. */
+static void test_unmap_clock(struct work_struct *work)
+{
+	struct test_race *race = container_of(work, struct test_race, work);
+	struct folio *folio = race->folio;
+
+	folio_lock(folio);
+	folio_make_stable(folio);
+	race->eligible = page_hint_eligible(folio) && folio_mapped(folio);
+	if (race->eligible) {
+		set_mask_bits(&folio->flags, HINT_MASK, HINT_ARMED);
+		race->hinted = page_hint_folio(folio);
+	}
+	folio_unlock(folio);
+	complete(&race->ready);
+}
+
+/*
+ * Somebody changes what the file is mapped to. 0 if the clock has gone on
+ * without the folio, -ETIMEDOUT if it waits, -EAGAIN if the folio was not
+ * suitable.
+ */
+static int test_unmap(void *data, u64 pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+	struct address_space *mapping;
+	struct test_race race = {};
+	int err = -ENXIO;
+
+	if (!page)
+		return -ENXIO;
+	race.folio = page_folio(page);
+	if (!folio_try_get(race.folio))
+		return -ENXIO;
+	/* Unlocked, but the test has the file open. */
+	mapping = folio_mapping(race.folio);
+	if (!mapping)
+		goto out;
+	init_completion(&race.ready);
+	INIT_WORK_ONSTACK(&race.work, test_unmap_clock);
+
+	i_mmap_lock_write(mapping);
+	queue_work(system_unbound_wq, &race.work);
+	err = wait_for_completion_timeout(&race.ready, 2 * HZ) ? 0 : -ETIMEDOUT;
+	i_mmap_unlock_write(mapping);
+
+	flush_work(&race.work);
+	destroy_work_on_stack(&race.work);
+	if (!err && !race.eligible)
+		err = -EAGAIN;
+	else if (!err && race.hinted)
+		err = -EUCLEAN;
+out:
+	folio_put(race.folio);
+	return err;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(test_unmap_fops, NULL, test_unmap, "%llu\n");
+
+/*
+ * The memory cgroup of a frame, as the reclaim of its parent sees it: "protect"
+ * calculates how much of it is protected, and "protected" tells whether that is
+ * still so, or -EUCLEAN.
+ */
+static int test_protect(void *data, u64 pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+	static unsigned long old_min, old_low;
+	struct mem_cgroup *memcg, *parent;
+	unsigned long min, low;
+	struct folio *folio;
+	int err = -ENXIO;
+/* The file system has second thoughts about what it has read or written. */
+static int test_not_uptodate(void *data, u64 pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+	struct folio *folio;
+	int err = -EBUSY;
+
+	if (!page)
+		return -ENXIO;
+	folio = page_folio(page);
+	if (!folio_try_get(folio))
+		return -ENXIO;
+	folio_lock(folio);
+	memcg = folio_memcg(folio);
+	parent = memcg ? parent_mem_cgroup(memcg) : NULL;
+	if (!parent)
+		goto out;
+	if (!data) {
+		mem_cgroup_calculate_protection(parent, memcg);
+		mem_cgroup_protection(parent, memcg, &old_min, &old_low);
+		err = old_min || old_low ? 0 : -ENODATA;
+	} else {
+		mem_cgroup_protection(parent, memcg, &min, &low);
+		err = min == old_min && low == old_low ? 0 : -EUCLEAN;
+	}
+out:
+	folio_unlock(folio);
+	folio_put(folio);
+	return err;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(test_protect_fops, NULL, test_protect, "%llu\n");
+
+/* A folio of an absurd size, as in a panic for such a reason. Have one next. */
+static int test_corrupt(void *data, u64 pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+
+	if (!page || pfn_to_online_page(pfn + 1) != page + 1)
+		return -ENXIO;
+	((struct folio *)page)->_folio_nr_pages = UINT_MAX;
+	set_bit(PG_head, &page->flags);
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(test_corrupt_fops, NULL, test_corrupt, "%llu\n");
+	folio_make_stable(folio);
+	folio_lock(folio);
+	if (folio->mapping && filemap_release_folio(folio, GFP_KERNEL)) {
+		folio_clear_uptodate(folio);
+		err = 0;
+	}
+	folio_unlock(folio);
+	folio_put(folio);
+	return err;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(test_not_uptodate_fops, NULL, test_not_uptodate,
+			 "%llu\n");
+
+/*
+ * Make the inode look like a regular file, by all that is not the mapping, and
+ * count the folios that could become volatile, and those that could if they were
+ * in a regular file.
+ */
+static void test_dress_up(struct inode *inode, int *seen, int *eligible)
+{
+	struct address_space *mapping = inode->i_mapping;
+	loff_t size = i_size_read(inode);
+	umode_t mode = inode->i_mode;
+	struct folio_batch fbatch;
+	struct folio *folio;
+	pgoff_t index = 0;
+	int i;
+
+	folio_batch_init(&fbatch);
+	while (filemap_get_folios(mapping, &index, ULONG_MAX, &fbatch)) {
+		for (i = 0; i < folio_batch_count(&fbatch); i++) {
+			folio = fbatch.folios[i];
+			folio_lock(folio);
+			if (folio->mapping == mapping &&
+			    folio_test_uptodate(folio) &&
+			    !folio_test_dirty(folio)) {
+				++*seen;
+				inode->i_mode = S_IFREG | 0600;
+				i_size_write(inode, MAX_LFS_FILESIZE);
+				if (page_hint_eligible(folio))
+					++*eligible;
+				i_size_write(inode, size);
+				inode->i_mode = mode;
+			}
+			folio_unlock(folio);
+		}
+		folio_batch_release(&fbatch);
+		cond_resched();
+	}
+}
+
+/*
+ * All that is no regular file in the file system of a folio. 0 if none of it is
+ * taken for one, -EUCLEAN if some is, and -ENOENT if there is nothing to see.
+ */
+static int test_internal(void *data, u64 pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+	struct inode *inode, *previous = NULL;
+	int seen = 0, eligible = 0;
+	struct super_block *sb;
+	struct folio *folio;
+
+	if (!page)
+		return -ENXIO;
+	folio = page_folio(page);
+	if (!folio_try_get(folio))
+		return -ENXIO;
+	/* Unlocked, but the test has the file open. */
+	sb = folio_mapping(folio) ? folio_mapping(folio)->host->i_sb : NULL;
+	folio_put(folio);
+	if (!sb)
+		return -ENXIO;
+
+	spin_lock(&sb->s_inode_list_lock);
+	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
+		spin_lock(&inode->i_lock);
+		if (inode->i_state & (I_FREEING | I_WILL_FREE | I_NEW) ||
+		    (S_ISREG(inode->i_mode) && !inode_unhashed(inode)) ||
+		    mapping_empty(inode->i_mapping)) {
+			spin_unlock(&inode->i_lock);
+			continue;
+		}
+		__iget(inode);
+		spin_unlock(&inode->i_lock);
+		spin_unlock(&sb->s_inode_list_lock);
+		/* It keeps the place in the list, until there is a next one. */
+		iput(previous);
+		previous = inode;
+		test_dress_up(inode, &seen, &eligible);
+		spin_lock(&sb->s_inode_list_lock);
+	}
+	spin_unlock(&sb->s_inode_list_lock);
+	iput(previous);
+
+	if (eligible)
+		return -EUCLEAN;
+	return seen ? 0 : -ENOENT;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(test_internal_fops, NULL, test_internal, "%llu\n");
+
 /* User mode: map any frames. The offset is the page frame number. */
 static int test_mmap(struct file *file, struct vm_area_struct *vma)
 {
@@ -328,6 +546,17 @@ static int __init page_hinting_test_init(void)
 	debugfs_create_file_unsafe("hold", 0200, dir, NULL, &test_hold_fops);
 	debugfs_create_file_unsafe("freeze", 0200, dir, (void *)1UL,
 				   &test_hold_fops);
+	debugfs_create_file_unsafe("unmap", 0200, dir, NULL, &test_unmap_fops);
+	debugfs_create_file_unsafe("protect", 0200, dir, NULL,
+				   &test_protect_fops);
+	debugfs_create_file_unsafe("protected", 0200, dir, (void *)1UL,
+				   &test_protect_fops);
+	debugfs_create_file_unsafe("corrupt", 0200, dir, NULL,
+				   &test_corrupt_fops);
+	debugfs_create_file_unsafe("not_uptodate", 0200, dir, NULL,
+				   &test_not_uptodate_fops);
+	debugfs_create_file_unsafe("internal", 0200, dir, NULL,
+				   &test_internal_fops);
 	debugfs_create_file_unsafe("frames", 0400, dir, NULL,
 				   &test_frames_fops);
 	return 0;

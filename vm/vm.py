@@ -28,7 +28,7 @@ import time
 # console speaks against it, apart from these. QEMU's emulation calls itself KVM, where volatile pages
 # are not safe, and the guest says so, once.
 EXPECTED = [
-    r"page_hinting: volatile pages are not safe under KVM",
+    r"page_hinting: volatile pages are not safe on this host",
     r"reboot: (Power down|System halted)",
     # four vCPUs share two processors: one was not run for long
     r"hrtimer: interrupt took", r"sched: DL replenish lagged too much",

@@ -18,14 +18,17 @@
  * @is_discarded: tell whether the host has discarded any of the frames, and
  *		  change nothing
  * @enable:	  called each time before the first folio may become volatile;
- *		  an error if that is not possible
+ *		  an error if that is not possible, and -EOPNOTSUPP if the host
+ *		  is not known to keep its promises, unless the argument, force,
+ *		  is true
  *
  * A range is given as first page frame number and number of frames. Those of
  * @is_discarded may be any frames, others belong to one folio, or to one block
  * of the page allocator. All but @enable
  * are called in any context, also with interrupts disabled and locks held, and
  * must be notrace. @set_stable, @set_unused and @set_volatile order all accesses
- * to the content of the frames.
+ * to the content of the frames. If the host does not do as it is told, they call
+ * page_hinting_failed(), and what is not known to be kept is reported as discarded.
  */
 struct page_hinting_ops {
 	const char *name;
@@ -33,7 +36,7 @@ struct page_hinting_ops {
 	void (*set_volatile)(unsigned long pfn, unsigned long nr);
 	bool (*set_stable)(unsigned long pfn, unsigned long nr);
 	bool (*is_discarded)(unsigned long pfn, unsigned long nr);
-	int (*enable)(void);
+	int (*enable)(bool force);
 };
 
 /**
@@ -52,6 +55,7 @@ enum page_hinting_mode {
 DECLARE_STATIC_KEY_FALSE(page_hinting_key);
 
 int page_hinting_register(const struct page_hinting_ops *ops);
+void page_hinting_failed(void);
 bool page_hinting_fault(unsigned long pfn);
 void page_hinting_leave(void);
 bool __folio_make_stable(struct folio *folio);

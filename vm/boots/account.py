@@ -31,7 +31,7 @@ def modes(boot, guest):
 
 
 def machine(fs, cpus, kernel, **options):
-    return {"kernel": kernel, "cpus": cpus, "memory": 192, "append": "page_hinting=on", "disks": (("test", 1024, fs),), **options}
+    return {"kernel": kernel, "cpus": cpus, "memory": 192, "append": "page_hinting=force", "disks": (("test", 1024, fs),), **options}
 
 
 BOOTS = {

@@ -31,8 +31,8 @@ def oops(boot, guest):
 
 
 BOOTS = {
-    "contexts": (contexts, {"cpus": 4, "memory": 192, "append": "page_hinting=on", "provoked": True}),
+    "contexts": (contexts, {"cpus": 4, "memory": 192, "append": "page_hinting=force", "provoked": True}),
     # after an oops the console shows everything
-    "oops": (oops, {"cpus": 2, "memory": 192, "append": "page_hinting=on", "provoked": True,
+    "oops": (oops, {"cpus": 2, "memory": 192, "append": "page_hinting=force", "provoked": True,
                     "allow": [r"EXT4-fs \(vda\): unmounting filesystem"]}),
 }

@@ -251,7 +251,7 @@ def cost(boot, guest):
 
 def boots(work, name, append="", default=False, **more):
     return {name: (work, {"kernel": "run", "cpus": 2, "memory": 384, "default": default,
-                          "append": f"page_hinting=on {append}".strip(), "options": ["unused-access=exception"], **more})}
+                          "append": f"page_hinting=force {append}".strip(), "options": ["unused-access=exception"], **more})}
 
 
 BOOTS = {

@@ -127,7 +127,7 @@ def images(boot, guest):
 
 
 def machine(fs, cpus, kernel="test", size=1024):
-    return {"kernel": kernel, "cpus": cpus, "memory": SMALL, "append": "page_hinting=on", "allow": BAD_DISK,
+    return {"kernel": kernel, "cpus": cpus, "memory": SMALL, "append": "page_hinting=force", "allow": BAD_DISK,
             "disks": (("test", size, fs), (*DISKS, "xfs" if fs == "btrfs" else "ext4+"))}
 
 
@@ -138,6 +138,6 @@ BOOTS = {
     "fs-xfs-all1": (everything, {**machine("xfs", 1), "default": False}),
     "fs-btrfs-all": (everything, {**machine("btrfs", 4), "default": False}),
     "fs-btrfs-all1": (everything, {**machine("btrfs", 1), "default": False}),
-    "fs-images": (images, {"cpus": 4, "memory": SMALL, "append": "page_hinting=on", "default": False,
+    "fs-images": (images, {"cpus": 4, "memory": SMALL, "append": "page_hinting=force", "default": False,
                            "disks": [(name, 1, make) for name, make in IMAGES.items()]}),
 }

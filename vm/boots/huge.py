@@ -28,7 +28,7 @@ def huge(boot, guest):
     boot.tap.point(made >= 50, f"{boot.name}: {made} huge pages made (at least 50)")
 
 
-MACHINE = {"cpus": 2, "memory": 256, "edat": True, "append": "page_hinting=on", "disks": DISKS,
+MACHINE = {"cpus": 2, "memory": 256, "edat": True, "append": "page_hinting=force", "disks": DISKS,
            # there are huge pages now, but the memory is small
            "allow": [r"min_free_kbytes is not updated"]}
 BOOTS = {

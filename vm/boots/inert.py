@@ -28,6 +28,6 @@ def inert(boot, guest):
 
 
 BOOTS = {
-    "stock": (inert, {"qemu": "stock", "cpus": 2, "append": "page_hinting=on"}),
+    "stock": (inert, {"qemu": "stock", "cpus": 2, "append": "page_hinting=force"}),
     "off": (inert, {"cpus": 2, "append": "page_hinting=off"}),
 }

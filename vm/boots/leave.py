@@ -12,7 +12,9 @@ from vm import EXPECTED, command_line, flatten
 HINTING = "/sys/kernel/mm/page_hinting"
 FILE = "/mnt/test/file"
 FREEZE = "/sys/kernel/debug/page_hinting/freeze"
+CORRUPT = "/sys/kernel/debug/page_hinting/corrupt"
 KPF_VOLATILE = 27               # of /proc/kpageflags
+VOLATILE = f"/selftests/page_hinting/page_hinting_free --pages {KPF_VOLATILE} | cut -d' ' -f1"
 PAGES = 20000                   # of the file, 78 MB
 LOAD = "kexec {} /mnt/boot/bzImage /mnt/boot/initrd '" + command_line("{}") + "'"
 MEMORY, CRASH = 320, 96         # MB, of the guest that crashes
@@ -27,9 +29,10 @@ BOOT_LOG = [
     ("cmma=off", r"not available, .*cmma= is off", False),
     ("", r"ESSA, mode unused \(default\)", True),
     ("page_hinting=auto", r"ESSA, mode unused \(default\)", True),
-    ("page_hinting=on cmma=off", r"not available, .*cmma= is off", False),
-    ("page_hinting=on", r"ESSA, mode on \(boot parameter\)", True),
+    ("page_hinting=force cmma=off", r"not available, .*cmma= is off", False),
+    ("page_hinting=" "on", r"ESSA, mode unused \(not able to do what the boot parameter asks for\)", True),
 ]
+FORCED = ("page_hinting=force", r"ESSA, mode on \(boot parameter\)", True)
 
 
 def write_file(guest, pages=PAGES):
@@ -59,23 +62,42 @@ def judge(boot, guest, text, what, allow=()):
     boot.tap.point(not odd, f"{boot.name}: nothing on the console on {what}", odd[:20])
 
 
+def start(boot, guest, command, log, controls):
+    """kexec, and see what the next kernel says."""
+    guest.sh(LOAD.format("load", command))
+    text = guest.restart("kexec exec")
+    judge(boot, guest, text, f"kexec with '{command}'", [r"kexec_core: Starting new kernel", r"this host may lose data"])
+    lines = [line for line in guest.out("dmesg").splitlines() if "page_hinting:" in line and "mode" in line or "not available" in line]
+    boot.tap.point(len(lines) == 1 and re.search(log, lines[0]) is not None,
+                   f"{boot.name}: one line in the boot log with '{command}'", lines)
+    there = guest.sh(f"[ -e {HINTING} ]", check=False)[0] == 0
+    boot.tap.point(there == controls, f"{boot.name}: controls {'are' if there else 'are not'} there with '{command}'")
+
+
 def kexec(boot, guest):
     digest = write_file(guest)
-    commands = BOOT_LOG + BOOT_LOG[-1:] * 10 if boot.full else BOOT_LOG[-3:]
-    controls = True
-    for command, log, next_controls in commands:
-        guest.sh(LOAD.format("load", command))
-        if controls:
-            guest.sh(f"echo 0 > {HINTING}/period_ms; echo on > {HINTING}/mode")
-            discard_all(boot, guest, f"kexec with '{command}'")
-        text = guest.restart("kexec exec")
-        judge(boot, guest, text, f"kexec with '{command}'", [r"kexec_core: Starting new kernel"])
-        lines = [line for line in guest.out("dmesg").splitlines() if "page_hinting:" in line and "not safe" not in line]
-        boot.tap.point(len(lines) == 1 and re.search(log, lines[0]) is not None,
-                       f"{boot.name}: one line in the boot log with '{command}'", lines)
-        controls = guest.sh(f"[ -e {HINTING} ]", check=False)[0] == 0
-        boot.tap.point(controls == next_controls, f"{boot.name}: controls {'are' if controls else 'are not'} there with '{command}'")
+    for command, *rest in BOOT_LOG if boot.full else BOOT_LOG[-1:]:
+        discard_all(boot, guest, f"kexec with '{command}'")
+        start(boot, guest, command, *rest)
         same(boot, guest, digest, f"kexec with '{command}'")
+        start(boot, guest, *FORCED)
+    for _ in range(10 if boot.full else 1):
+        discard_all(boot, guest, "kexec to a kernel like this one")
+        start(boot, guest, *FORCED)
+        same(boot, guest, digest, "kexec to a kernel like this one")
+
+
+def kexec_unused(boot, guest):
+    """Free frames are where the next kernel goes: the host takes them, and lets nobody use them."""
+    guest.set(mode="sweep", interval=1)
+    for i in range(10 if boot.full else 3):
+        # Memory that is free, and has not been: for each kernel in another place
+        guest.sh("dd if=/dev/zero of=/tmp/f bs=1M count=100 2>/dev/null; rm /tmp/f; echo 1 >/proc/sys/vm/drop_caches")
+        unused = flatten(guest.stats())["unused_dropped"]
+        boot.tap.point(unused > 10000, f"{boot.name}: {unused} frames cannot be used before kexec {i + 1} (more than 10000)")
+        guest.sh(LOAD.format("load", ""))
+        judge(boot, guest, guest.restart("kexec exec"), f"kexec {i + 1}", [r"kexec_core: Starting new kernel"])
+    guest.set(mode="pager")
 
 
 def nothing_volatile(boot, guest, what):
@@ -122,17 +144,38 @@ def reipl(boot, guest):
         same(boot, guest, digest, what)
 
 
+def freeze(boot, guest):
+    """Get hold of one of the volatile pages so that nobody else can, until this kernel ends."""
+    guest.sh(f"rm -f /tmp/frozen; (exec 9>{FREEZE}; for pfn in $({VOLATILE}); do echo $pfn >&9 && touch /tmp/frozen && break; done; "
+             "exec sleep 10000) >/dev/null 2>&1 & for i in 1 2 3 4 5 6 7 8 9 10; do [ -e /tmp/frozen ] && exit; sleep 1; done", check=False)
+    status, _ = guest.sh("[ -e /tmp/frozen ] && pidof sleep", check=False)
+    boot.tap.point(status == 0, f"{boot.name}: a page is frozen, and remains so")
+
+
 def frozen(boot, guest):
-    """Nobody can get hold of one of the pages, so the reboot notifier gives up: it is made stable all the same."""
+    """Nobody can get hold of one of the pages. Memory hotplug does not wait for that, and the reboot notifier gives
+    up: the page is made stable all the same. So it is when a halt, a power-off or a panic is a restart, and when
+    the panic is for a folio of an absurd size."""
     few = PAGES // 10
     digest = write_file(guest, few)
-    what = "restart with a frozen page"
-    discard_all(boot, guest, what, few * 9 // 10)
-    guest.sh(f"exec 9>{FREEZE}; for pfn in $(/selftests/page_hinting/page_hinting_free --pages {KPF_VOLATILE} | cut -d' ' -f1); do "
-             "echo $pfn >&9 && break; done 2>/dev/null")
-    text = guest.restart("reboot -f", look=nothing_volatile(boot, guest, what))
-    judge(boot, guest, text, what, LAST_WORDS)
-    same(boot, guest, digest, what)
+    ways = {"restart": "reboot -f", "halt": "echo reipl >/sys/firmware/shutdown_actions/on_halt; halt -f",
+            "power-off": "echo reipl >/sys/firmware/shutdown_actions/on_poff; poweroff -f",
+            "panic": f"echo 1 >/proc/sys/kernel/panic; echo $({VOLATILE} | head -n 1) >{CORRUPT}; echo c >/proc/sysrq-trigger"}
+    for way, command in ways.items():
+        what = way + " with a frozen page"
+        discard_all(boot, guest, what, few * 9 // 10)
+        freeze(boot, guest)
+        if way == "restart":
+            guest.sh(f"(echo off >{HINTING}/mode) & sleep 1; cat {HINTING}/mode")
+            # A thread of its own: where this hangs, it does so for ever.
+            block = guest.out("grep -l Movable /sys/devices/system/memory/memory*/valid_zones | tail -n 2 | head -n 1")
+            guest.sh(f"(echo offline >{block.replace('valid_zones', 'state')}; echo $? >/tmp/gone) & "
+                     "for i in 1 2 3 4 5 6 7 8 9 10; do [ -e /tmp/gone ] && exit; sleep 1; done", check=False)
+            status = guest.out("cat /tmp/gone")
+            boot.tap.point(status == "0", f"{boot.name}: memory goes offline while a page is frozen and mode is being written", [status])
+        text = guest.restart(command, may_panic=way == "panic", look=nothing_volatile(boot, guest, what))
+        judge(boot, guest, text, what, LAST_WORDS + [r"min_free_kbytes is not updated"])
+        same(boot, guest, digest, what)
 
 
 def low_discarded(guest, size):
@@ -143,7 +186,7 @@ def low_discarded(guest, size):
 
 def kdump(boot, guest):
     guest.qmp("set-action", reboot="reset")
-    for command in ("cmma=off", "", "page_hinting=on", "page_hinting=off") if boot.full else ("cmma=off",):
+    for command in ("cmma=off", "", "page_hinting=force", "page_hinting=off") if boot.full else ("cmma=off",):
         what = f"crash, dump kernel with '{command}'"
         guest.sh(LOAD.format("crash", "nr_cpus=1 " + command))
         guest.sh("vmcore plant kept 5000 >/tmp/planted & while ! grep -q planted /tmp/planted; do sleep 0.1; done")
@@ -215,11 +258,13 @@ def options(**more):
     return {"kernel": "run", "disks": DISKS, "options": ("keep-states=on",), **more}
 
 
-ON = "page_hinting=on"
+ON = "page_hinting=force"
 BOOTS = {
     "reipl": (reipl, options(cpus=2, memory=256, append=ON, disks=(("test", 512, "ext4"), ("rawipl", 64, "ipl")))),
-    "frozen": (frozen, options(kernel="test", cpus=2, memory=256, append=ON)),
+    "frozen": (frozen, options(kernel="test", cpus=2, memory=1024, append=ON + " kernelcore=500M")),
     "kexec": (kexec, options(cpus=2, memory=256, append=ON)),
+    # What is unused must not be used: an addressing exception, most likely in code without a handler
+    "kexec-unused": (kexec_unused, options(cpus=2, memory=256, **{"options": ("keep-states=on", "unused-access=exception")})),
     "kdump": (kdump, options(cpus=2, memory=MEMORY, append=f"{ON} crashkernel={CRASH}M")),
     # reipl does the same, and more
     "restart": (restart, options(cpus=2, memory=320, append=ON, default=False)),

@@ -13,4 +13,4 @@ def policy(boot, guest):
         Program(boot.tap, f"{boot.name} lru_gen={lru}", verbose=True).run(guest, "page_hinting_policy", args=" ".join(tests))
 
 
-BOOTS = {"policy": (policy, {"kernel": "run", "cpus": 2, "memory": 256, "append": "page_hinting=on"})}
+BOOTS = {"policy": (policy, {"kernel": "run", "cpus": 2, "memory": 256, "append": "page_hinting=force"})}

@@ -52,7 +52,7 @@ def many(boot, guest):
 
 
 BOOTS = {
-    "4cpus": (suite, {"cpus": 4, "memory": SMALL, "append": "page_hinting=on"}),
-    "many": (many, {"kernel": "run", "cpus": 4, "memory": SMALL, "append": "page_hinting=on"}),
-    "1cpu": (suite, {"cpus": 1, "memory": SMALL, "append": "page_hinting=on"}),
+    "4cpus": (suite, {"cpus": 4, "memory": SMALL, "append": "page_hinting=force"}),
+    "many": (many, {"kernel": "run", "cpus": 4, "memory": SMALL, "append": "page_hinting=force"}),
+    "1cpu": (suite, {"cpus": 1, "memory": SMALL, "append": "page_hinting=force"}),
 }

@@ -34,9 +34,9 @@ def excluded(boot, guest):
 DISKS = (("test", 256, "ext4"), ("rawswap", 64, "raw"))
 BOOTS = {
     "swap": (swap, {"default": False, "cpus": 4,
-              "memory": 192, "disks": DISKS, "append": "page_hinting=on"}),
-    "swap-excluded": (excluded, {"cpus": 2, "memory": 192, "disks": DISKS, "append": "page_hinting=on"}),
+              "memory": 192, "disks": DISKS, "append": "page_hinting=force"}),
+    "swap-excluded": (excluded, {"cpus": 2, "memory": 192, "disks": DISKS, "append": "page_hinting=force"}),
     # init_on_alloc=1 makes this kernel, too, look at the flags of each page that is freed.
     "swap-1cpu": (swap, {"kernel": "run", "cpus": 1,
-                   "memory": 192, "disks": DISKS, "append": "page_hinting=on init_on_alloc=1"}),
+                   "memory": 192, "disks": DISKS, "append": "page_hinting=force init_on_alloc=1"}),
 }

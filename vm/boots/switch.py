@@ -17,4 +17,4 @@ def switch(boot, guest):
     boot.tap.point(taken > 0, f"{boot.name}: the host has taken volatile pages", [f"{taken}"])
 
 
-BOOTS = {"switch": (switch, {"kernel": "run", "cpus": 4, "memory": 192, "append": "page_hinting=on"})}
+BOOTS = {"switch": (switch, {"kernel": "run", "cpus": 4, "memory": 192, "append": "page_hinting=force"})}

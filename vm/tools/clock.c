@@ -246,6 +246,16 @@ static void kinds(size_t size)
 	print("mapped_made_volatile", (t - none) / n);
 	munmap(p, size);
 	remove_file(fd);
+
+	/* What must not become volatile: cache of a block device, as of any network file system */
+	fd = open("/dev/rawswap", O_RDONLY | O_CLOEXEC);
+	must(fd >= 0, "/dev/rawswap");
+	none = still_pass();
+	read_file(fd, size, 64 * KB);
+	pass();
+	pass();
+	print("not_eligible", (still_pass() - none) / frames);
+	close(fd);
 }
 
 static void sharing(unsigned int processes)

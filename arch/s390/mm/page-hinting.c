@@ -23,6 +23,8 @@
 #include <linux/printk.h>
 #include <linux/sched/debug.h>
 #include <linux/sched/signal.h>
+#include <linux/string.h>
+#include <asm/asm-extable.h>
 #include <asm/extable.h>
 #include <asm/fault.h>
 #include <asm/page-states.h>
@@ -30,26 +32,59 @@
 #include <asm/uv.h>
 #include "../kernel/entry.h"
 
+/* Of what ESSA returns: there is no such frame, and nothing has been done. */
+#define ESSA_EXCEPTION		0x10
+/* How often to ask for something again that the host has not done. */
+#define ESSA_TRIES		16
+
 /*
- * For frames that have content: essa() does not keep the compiler from moving
- * accesses to memory across it. As to the CPU, each change of state comes
- * between two compare-and-swaps, of the hash lock or the flags, which serialise.
+ * Unlike essa(), this keeps the compiler from moving accesses to memory across
+ * it. As to the CPU, each change of state comes between two compare-and-swaps,
+ * of the hash lock or the flags, which serialise. An addressing exception gives
+ * the same result as the indication of one: in a panic, the frame may come from
+ * a memory map that is not right any more.
+ */
+static __always_inline unsigned long essa_once(unsigned long paddr,
+					       unsigned char cmd)
+{
+	unsigned long state = ESSA_EXCEPTION;
+
+	asm volatile(
+		"0:	.insn	rrf,0xb9ab0000,%[state],%[paddr],%[cmd],0\n"
+		"1:	nopr	%%r7\n"
+		"2:\n"
+		EX_TABLE(0b, 2b)
+		EX_TABLE(1b, 2b)
+		: [state] "+d" (state)
+		: [paddr] "d" (paddr),
+		  [cmd] "i" (cmd)
+		: "memory");
+	return state;
+}
+
+/*
+ * A host that does not know one of its frames is not one to be trusted. But what
+ * has been hinted already must be made stable, so do not give up at once.
  */
 static __always_inline unsigned long essa_ordered(unsigned long paddr,
 						  unsigned char cmd)
 {
-	unsigned long state;
+	unsigned long state = essa_once(paddr, cmd);
+	int tries = ESSA_TRIES;
 
-	barrier();
-	state = essa(paddr, cmd);
-	barrier();
+	while (unlikely(state & ESSA_EXCEPTION) && --tries) {
+		page_hinting_failed();
+		state = essa_once(paddr, cmd);
+	}
 	return state;
 }
 
+/* No answer is not the answer that the content is still there. */
 static __always_inline bool essa_was_discarded(unsigned long state)
 {
 	return (state & (ESSA_USAGE_MASK | ESSA_CONTENT_MASK)) ==
-	       (ESSA_USAGE_VOLATILE | ESSA_CONTENT_ZERO);
+	       (ESSA_USAGE_VOLATILE | ESSA_CONTENT_ZERO) ||
+	       unlikely(state & ESSA_EXCEPTION);
 }
 
 static notrace void essa_set_unused(unsigned long pfn, unsigned long nr)
@@ -70,19 +105,21 @@ static notrace void essa_set_volatile(unsigned long pfn, unsigned long nr)
 }
 NOKPROBE_SYMBOL(essa_set_volatile);
 
+/* Without facility 147, code 7 would be a specification exception. */
+static __always_inline unsigned long essa_stable(unsigned long paddr)
+{
+	if (cmma_flag < 2)
+		return essa_ordered(paddr, ESSA_SET_STABLE);
+	return essa_ordered(paddr, ESSA_SET_STABLE_NODAT);
+}
+
 static notrace bool essa_set_stable(unsigned long pfn, unsigned long nr)
 {
-	unsigned long state, paddr = PFN_PHYS(pfn);
+	unsigned long paddr = PFN_PHYS(pfn);
 	bool lost = false;
 
-	/* Without facility 147, code 7 would be a specification exception. */
-	for (; nr; nr--, paddr += PAGE_SIZE) {
-		if (cmma_flag < 2)
-			state = essa_ordered(paddr, ESSA_SET_STABLE);
-		else
-			state = essa_ordered(paddr, ESSA_SET_STABLE_NODAT);
-		lost |= essa_was_discarded(state);
-	}
+	for (; nr; nr--, paddr += PAGE_SIZE)
+		lost |= essa_was_discarded(essa_stable(paddr));
 	return lost;
 }
 NOKPROBE_SYMBOL(essa_set_stable);
@@ -99,41 +136,80 @@ static notrace bool essa_is_discarded(unsigned long pfn, unsigned long nr)
 }
 NOKPROBE_SYMBOL(essa_is_discarded);
 
-/* Does the host do what the manual says, as far as one block can tell? */
+/* Change the state of a block, and see the right ones before and after. */
+static __always_inline bool essa_expect(unsigned long paddr, unsigned char cmd,
+					unsigned long before,
+					unsigned long after, bool *kept)
+{
+	const unsigned long mask = ESSA_USAGE_MASK | ESSA_EXCEPTION;
+	unsigned long old = essa_once(paddr, cmd);
+	unsigned long now = essa_once(paddr, ESSA_GET_STATE);
+
+	*kept = !essa_was_discarded(old);
+	return (old & mask) == before && (now & mask) == after;
+}
+
+/* The same with the code that makes the block stable. */
+static bool essa_expect_stable(unsigned long paddr, unsigned long before,
+			       bool *kept)
+{
+	if (cmma_flag < 2)
+		return essa_expect(paddr, ESSA_SET_STABLE, before,
+				   ESSA_USAGE_STABLE, kept);
+	return essa_expect(paddr, ESSA_SET_STABLE_NODAT, before,
+			   ESSA_USAGE_STABLE, kept);
+}
+
+/*
+ * Does the host do what the manual says, as far as one block can tell? With all
+ * codes that are used, and what it says to have kept must be there.
+ */
 static bool essa_self_test(void)
 {
-	struct page *page = alloc_page(GFP_KERNEL);
-	unsigned long paddr, state;
-	bool good;
+	unsigned long *block = (unsigned long *)__get_free_page(GFP_KERNEL);
+	unsigned long paddr;
+	bool good, kept;
+	int i;
 
-	if (!page)
+	if (!block)
 		return false;
-	paddr = page_to_phys(page);
-	essa(paddr, ESSA_SET_VOLATILE);
-	state = essa(paddr, ESSA_GET_STATE);
-	good = (state & ESSA_USAGE_MASK) == ESSA_USAGE_VOLATILE;
-	state = essa(paddr, ESSA_SET_STABLE);
-	good &= (state & ESSA_USAGE_MASK) == ESSA_USAGE_VOLATILE;
-	state = essa(paddr, ESSA_GET_STATE);
-	good &= (state & ESSA_USAGE_MASK) == ESSA_USAGE_STABLE;
-	__free_page(page);
+	paddr = __pa(block);
+	memset64((u64 *)block, paddr, PAGE_SIZE / sizeof(u64));
+	good = essa_expect(paddr, ESSA_SET_STABLE, ESSA_USAGE_STABLE,
+			   ESSA_USAGE_STABLE, &kept) && kept;
+	good = good && essa_expect(paddr, ESSA_SET_VOLATILE, ESSA_USAGE_STABLE,
+				   ESSA_USAGE_VOLATILE, &kept);
+	good = good && essa_expect_stable(paddr, ESSA_USAGE_VOLATILE, &kept);
+	for (i = 0; good && kept && i < PAGE_SIZE / sizeof(*block); i++)
+		good = block[i] == paddr;
+	good = good && essa_expect(paddr, ESSA_SET_UNUSED, ESSA_USAGE_STABLE,
+				   ESSA_USAGE_UNUSED, &kept);
+	good = good && essa_expect_stable(paddr, ESSA_USAGE_UNUSED, &kept);
+	/* Whatever has gone wrong, the page must be fit for use. */
+	essa_set_stable(PHYS_PFN(paddr), 1);
+	free_page((unsigned long)block);
 	return good;
 }
 
 /*
  * KVM records the states, but forgets that a block was discarded as soon as
  * anything in the host touches it, and the guest takes zeros for data. There
- * is no way to find that out from here.
+ * is no way to find that out from here. So only a host that is known to do it
+ * right will do, or somebody who knows better.
  */
-static int essa_enable(void)
+static int essa_enable(bool force)
 {
+	if (!MACHINE_IS_VM) {
+		if (!force) {
+			pr_err("this host may lose data, so no page becomes volatile\n");
+			return -EOPNOTSUPP;
+		}
+		pr_warn_once("volatile pages are not safe on this host, data may be lost\n");
+		add_taint(TAINT_CPU_OUT_OF_SPEC, LOCKDEP_STILL_OK);
+	}
 	if (!essa_self_test()) {
 		pr_err("ESSA does not behave as expected, no page becomes volatile\n");
 		return -EIO;
-	}
-	if (MACHINE_IS_KVM) {
-		pr_warn_once("volatile pages are not safe under KVM, data may be lost\n");
-		add_taint(TAINT_CPU_OUT_OF_SPEC, LOCKDEP_STILL_OK);
 	}
 	return 0;
 }

@@ -2,7 +2,7 @@
 /*
  * Page hinting: accesses to discarded frames, from every context in which
  * they could come. No correct kernel makes any, so CONFIG_PAGE_HINTING_TEST
- * does.
+ * does. It also helps with what else cannot be had from outside.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -237,6 +239,130 @@ static void frozen_when_switched_off(void)
 	close(fd);
 	ph_check(ph_set("mode", "off"));
 	ph_check(ph_set("mode", "on"));
+	victims_remove(&v);
+}
+
+/* --- marks that must not stay ------------------------------------------- */
+
+static unsigned long refaults(void)
+{
+	ph_fold_stats();
+	return ph_vmstat("workingset_refault_file");
+}
+
+/* Nobody can evict them as long as they are held: they are read in place */
+static int *hold_all(const struct victims *v)
+{
+	int *fds = ph_alloc(v->nr * sizeof(*fds));
+	unsigned int i;
+
+	for (i = 0; i < v->nr; i++) {
+		fds[i] = debug_open("hold");
+		ph_cmp(debug_do(fds[i], v->pfn[i]), ==, 0);
+	}
+	return fds;
+}
+
+static void let_go(const struct victims *v, int *fds)
+{
+	unsigned int i;
+
+	for (i = 0; i < v->nr; i++)
+		close(fds[i]);
+}
+
+/*
+ * What was lost, and has been read or overwritten since, is like any other: if
+ * the file system drops it, that is not the host's doing.
+ */
+static void dropped_by_file_system(void)
+{
+	int fd = debug_open("not_uptodate"), *held;
+	struct victims v = victims_create(FEW);
+	unsigned long before;
+	unsigned int i, way;
+
+	for (way = 0; way < 2; way++) {
+		if (way)
+			ph_make_gone(v.f.size, PH_IN_PLACE);
+		held = hold_all(&v);
+		before = refaults();
+		if (way)
+			ph_write_gen(v.f.fd, ID, 0, v.f.size, 1);
+		else
+			victims_check(&v);
+		ph_cmp(refaults() - before, ==, way ? 0 : FEW);
+		ph_check(!fsync(v.f.fd));
+		let_go(&v, held);
+
+		for (i = 0; i < v.nr; i++)
+			ph_cmp(debug_do(fd, v.pfn[i]), ==, 0);
+		before = refaults();
+		victims_check(&v);
+		ph_cmp(refaults() - before, ==, 0);
+	}
+	close(fd);
+	victims_remove(&v);
+}
+
+#define FAIL	"/sys/kernel/debug/fail_make_request/"
+
+/* Reads of this process, of the disk that @f is on, fail, or do not any more */
+static void fail_reads(const struct ph_file *f, bool fail)
+{
+	char path[PH_PATH];
+	struct stat st;
+
+	ph_check(!fstat(f->fd, &st));
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/make-it-fail",
+		 major(st.st_dev), minor(st.st_dev));
+	if (!ph_write_file(FAIL "task-filter", "1") ||
+	    !ph_write_file(path, "%d", fail))
+		ph_skip("CONFIG_FAIL_MAKE_REQUEST needed");
+	ph_check(ph_write_file(FAIL "verbose", "0"));
+	ph_check(ph_write_file(FAIL "times", "-1"));
+	ph_check(ph_write_file(FAIL "probability", "%d", fail ? 100 : 0));
+	ph_check(ph_write_file("/proc/self/make-it-fail", "%d", fail));
+}
+
+/* It is taken once, however often it takes until it is back */
+static void failed_in_place(void)
+{
+	struct victims v = victims_create(FEW);
+	char *buf = ph_alloc(ph_page);
+	unsigned int i, attempt;
+	unsigned long before;
+	int *held;
+
+	held = hold_all(&v);
+	fail_reads(&v.f, true);
+	for (attempt = 0; attempt < 3; attempt++) {
+		before = refaults();
+		for (i = 0; i < v.nr; i++)
+			ph_check(pread(v.f.fd, buf, ph_page, i * ph_page) < 0 &&
+				 errno == EIO);
+		ph_cmp(refaults() - before, ==, attempt ? 0 : FEW);
+	}
+	fail_reads(&v.f, false);
+	before = refaults();
+	victims_check(&v);
+	ph_cmp(refaults() - before, ==, 0);
+	let_go(&v, held);
+	victims_remove(&v);
+}
+
+/*
+ * Caches that the file system has in inodes of its own, as ext4's of what is
+ * free, are not content of files, whatever these inodes look like
+ */
+static void internal_inodes(void)
+{
+	struct victims v = victims_new(1);
+	int fd = debug_open("internal");
+
+	/* to write the file took a look at what is free */
+	ph_cmp(debug_do(fd, v.pfn[0]), ==, 0);
+	close(fd);
 	victims_remove(&v);
 }
 
@@ -704,6 +830,67 @@ static void all_cpus_on_one_frame(void)
 	victims_remove(&v);
 }
 
+/* Who changes what a file is mapped to keeps a page, but not the clock */
+static void unmap_does_not_wait(void)
+{
+	struct victims v = victims_new(FEW);
+	int fd = debug_open("unmap");
+	unsigned int i, err, done = 0;
+	char *map;
+
+	for (i = 0; i < FEW; i++) {
+		map = ph_map(&v.f, PROT_READ, MAP_SHARED);
+		ph_touch(map, v.f.size);
+		err = debug_do(fd, v.pfn[i]);
+		munmap(map, v.f.size);
+		if (err != EAGAIN)
+			ph_cmp(err, ==, 0);
+		done += !err;
+	}
+	ph_cmp(done, >, FEW / 2);
+	close(fd);
+	victims_remove(&v);
+}
+
+/*
+ * The clock asks what is protected from reclaim of all memory. It must not be
+ * in the way of who reclaims a part of it, where something else may be.
+ */
+static void protection_is_not_changed(void)
+{
+	int protect = debug_open("protect"), protected = debug_open("protected");
+	struct victims v = victims_new(FEW);
+	pid_t pid;
+
+	ph_need_cgroup2();
+	ph_group_new("ph-a");
+	ph_group_new("ph-a/b");
+	ph_drop_caches();
+	pid = ph_fork();
+	if (!pid) {
+		ph_group_set("ph-a/b", "cgroup.procs", getpid());
+		ph_verify_read(v.f.fd, ID, 0, v.f.size, 1);
+		_exit(0);
+	}
+	ph_wait(pid);
+	ph_file_pfns(&v.f, v.pfn);
+	/* Nothing for reclaim of all memory, as there is none for the parent */
+	ph_group_set("ph-a/b", "memory.min", v.f.size / 2);
+	ph_cmp(debug_do(protect, v.pfn[0]), ==, 0);
+	ph_pass(2);
+	ph_cmp(debug_do(protected, v.pfn[0]), ==, 0);
+	/* And some for both: the clock does ask */
+	ph_group_set("ph-a", "memory.min", v.f.size / 2);
+	ph_cmp(debug_do(protect, v.pfn[0]), ==, 0);
+	ph_pass(2);
+	ph_cmp(debug_do(protected, v.pfn[0]), ==, 0);
+	close(protect);
+	close(protected);
+	victims_remove(&v);
+	ph_group_remove("ph-a/b");
+	ph_group_remove("ph-a");
+}
+
 /* Kernel mode without fixup: whoever does that does not survive it */
 static void oops(void)
 {
@@ -735,12 +922,17 @@ static const struct ph_test tests[] = {
 	PH_TEST(race_held),
 	PH_TEST(race_dirtied),
 	PH_TEST(frozen_when_switched_off),
+	PH_TEST(dropped_by_file_system),
+	PH_TEST(failed_in_place),
+	PH_TEST(internal_inodes),
 	CONTEXT(stale_decision),
 	CONTEXT(stale_fault),
 	CONTEXT(read_meanwhile),
 	CONTEXT(freed_meanwhile),
 	CONTEXT(free_frame),
 	CONTEXT(all_cpus_on_one_frame),
+	PH_TEST(unmap_does_not_wait),
+	PH_TEST(protection_is_not_changed),
 };
 
 static const struct ph_test oops_tests[] = {
