@@ -8,7 +8,7 @@ SMALL = 192                     # MB of memory; with less of it the clock has le
 
 # all of them, but for with_switching, which has a boot of its own
 MOST = "same_pages_at_once switched_off_in_use random_operations with_period with_compaction"
-BOTH = {"page_hinting_test": "", "page_hinting_stress": MOST + " with_memory_pressure"}
+BOTH = {"page_hinting_test": "", "page_hinting_fuse": "", "page_hinting_stress": MOST + " with_memory_pressure"}
 LONG = {"page_hinting_stress": MOST}
 SHORT = {"page_hinting_stress": "random_operations with_memory_pressure"}
 SHORTEST = {"page_hinting_stress": "random_operations"}
