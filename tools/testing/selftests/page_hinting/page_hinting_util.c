@@ -2,12 +2,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -48,7 +50,7 @@ static const char * const counter_names[PH_NR_COUNTERS] = {
 /* Put back when the tests are over */
 static struct {
 	const char *attr;
-	char value[32];
+	char value[128];
 } saved[] = {
 	{ .attr = SYSFS "period_ms" },
 	{ .attr = SYSFS "mapped_every" },
@@ -56,6 +58,8 @@ static struct {
 	{ .attr = SYSFS "block_devices" },
 	{ .attr = SYSFS "mode" },
 	{ .attr = "/proc/sys/vm/dirty_writeback_centisecs" },
+	{ .attr = "/proc/sys/kernel/core_pattern" },
+	{ .attr = "/proc/sys/kernel/core_uses_pid" },
 };
 
 /* --- messages ----------------------------------------------------------- */
@@ -481,6 +485,35 @@ void ph_disk_since(struct ph_disk_stat *ds)
 	ds->reads = now.reads - ds->reads;
 	ds->sectors = now.sectors - ds->sectors;
 	ds->asked = now.asked - ds->asked;
+}
+
+/* @direct: nothing of the file is cached on behalf of the device */
+struct ph_loop ph_loop_new(int fd, bool direct)
+{
+	struct loop_info64 info = { .lo_flags = LO_FLAGS_AUTOCLEAR };
+	struct ph_loop l;
+	int ctl, nr;
+
+	ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	if (ctl < 0)
+		ph_skip("no loop devices here");
+	nr = ioctl(ctl, LOOP_CTL_GET_FREE);
+	close(ctl);
+	ph_check(nr >= 0);
+	snprintf(l.path, sizeof(l.path), "/dev/loop%d", nr);
+	l.fd = open(l.path, O_RDWR | O_CLOEXEC);
+	ph_check(l.fd >= 0);
+	ph_check(!ioctl(l.fd, LOOP_SET_FD, fd));
+	ph_check(!ioctl(l.fd, LOOP_SET_STATUS64, &info));
+	if (direct && ioctl(l.fd, LOOP_SET_DIRECT_IO, 1))
+		ph_skip("no loop device with direct I/O here");
+	return l;
+}
+
+void ph_loop_remove(struct ph_loop *l)
+{
+	ph_check(!ioctl(l->fd, LOOP_CLR_FD, 0));
+	close(l->fd);
 }
 
 /* --- kernel ------------------------------------------------------------- */
