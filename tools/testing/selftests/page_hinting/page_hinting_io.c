@@ -154,17 +154,22 @@ static void ring_submit(struct ring *r)
 				 IORING_ENTER_SQ_WAKEUP, NULL, 0) >= 0);
 }
 
-static struct io_uring_cqe ring_wait(struct ring *r)
+/* The result of the next request that is done; its @user_data, if wanted */
+static int ring_wait(struct ring *r, __u64 *user_data)
 {
-	struct io_uring_cqe cqe;
+	const struct io_uring_cqe *cqe;
+	int res;
 
 	while (*r->cq_head == __atomic_load_n(r->cq_tail, __ATOMIC_ACQUIRE))
 		if (syscall(SYS_io_uring_enter, r->fd, 0, 1,
 			    IORING_ENTER_GETEVENTS, NULL, 0) < 0)
 			ph_check(errno == EINTR);
-	cqe = r->cqes[*r->cq_head & *r->cq_mask];
+	cqe = &r->cqes[*r->cq_head & *r->cq_mask];
+	res = cqe->res;
+	if (user_data)
+		*user_data = cqe->user_data;
 	__atomic_store_n(r->cq_head, *r->cq_head + 1, __ATOMIC_RELEASE);
-	return cqe;
+	return res;
 }
 
 /* How a file is read */
@@ -264,22 +269,23 @@ static unsigned long uring_read_all(struct ring *r, const struct way *way,
 		}
 		ring_submit(r);
 		for (;;) {
-			struct io_uring_cqe cqe = ring_wait(r);
-			struct request *q = &requests[cqe.user_data];
+			__u64 which;
+			int res = ring_wait(r, &which);
+			struct request *q = &requests[which];
 
-			if (cqe.res == -EAGAIN && q->rw_flags) {
+			if (res == -EAGAIN && q->rw_flags) {
 				q->rw_flags = 0;
 				again++;
-			} else if (cqe.res <= 0) {
+			} else if (res <= 0) {
 				ph_fail("%s: %d at 0x%llx of 0x%zx", way->name,
-					cqe.res, (unsigned long long)
+					res, (unsigned long long)
 					q->off + q->done, f->size);
 			} else {
-				q->done += cqe.res;
+				q->done += res;
 			}
 			if (q->done == q->len)
 				break;
-			queue_read(r, way, f, bufs, cqe.user_data);
+			queue_read(r, way, f, bufs, which);
 			ring_submit(r);
 		}
 		for (slot = 0; slot < DEPTH; slot++) {
@@ -340,7 +346,6 @@ static void uring_writes(void)
 	char *bufs = ph_alloc(DEPTH * CHUNK);
 	struct ring r = ring_open(0);
 	struct io_uring_sqe *sqe;
-	struct io_uring_cqe cqe;
 	size_t len = 5 * PH_GRANULE;
 	unsigned int slot, page;
 	int where, gen = 1;
@@ -364,20 +369,16 @@ static void uring_writes(void)
 				sqe->len = len;
 				sqe->off = off;
 				sqe->buf_index = slot;
-				sqe->user_data = len;
 			}
 			ring_submit(&r);
-			for (slot = 0; slot < DEPTH; slot++) {
-				cqe = ring_wait(&r);
-				ph_cmp(cqe.res, ==, cqe.user_data);
-			}
+			for (slot = 0; slot < DEPTH; slot++)
+				ph_cmp(ring_wait(&r, NULL), ==, len);
 		}
 		sqe = ring_request(&r);
 		sqe->opcode = IORING_OP_FSYNC;
 		sqe->flags = IOSQE_FIXED_FILE;
 		ring_submit(&r);
-		cqe = ring_wait(&r);
-		ph_cmp(cqe.res, ==, 0);
+		ph_cmp(ring_wait(&r, NULL), ==, 0);
 		ph_verify_fd_gens(f.fd, f.id, f.size, gens);
 		ph_make_gone(f.size, where);
 		ph_verify_fd_gens(f.fd, f.id, f.size, gens);
@@ -396,7 +397,6 @@ static void uring_into_mapping(void)
 	size_t half = ph_page / 2, at = 3 * PH_GRANULE;
 	struct ring r = ring_open(0);
 	struct io_uring_sqe *sqe;
-	struct io_uring_cqe cqe;
 	unsigned int i, slot;
 	int where;
 
@@ -413,10 +413,8 @@ static void uring_into_mapping(void)
 				sqe->off = (i + slot) * ph_page;
 			}
 			ring_submit(&r);
-			for (slot = 0; slot < DEPTH; slot++) {
-				cqe = ring_wait(&r);
-				ph_cmp(cqe.res, ==, half);
-			}
+			for (slot = 0; slot < DEPTH; slot++)
+				ph_cmp(ring_wait(&r, NULL), ==, half);
 		}
 		for (i = 0; i < PAGES; i++) {
 			off_t off = i * ph_page, end = off + at + half;
@@ -564,7 +562,7 @@ static ssize_t read_uring(const struct ph_file *f, void *buf, size_t len,
 	sqe->off = off;
 	sqe->rw_flags = RWF_NOWAIT;
 	ring_submit(&r);
-	return ring_wait(&r).res;
+	return ring_wait(&r, NULL);
 }
 
 /*
@@ -642,11 +640,11 @@ static void nowait(reader_t reader)
 	}
 
 	/* nobody reads it but those who do not wait, so advice must do */
-	for (round = 0; round < 2; round++) {
-		ph_make_gone(f.size, round);
+	for (round = 0; round < 4; round++) {
+		ph_make_gone(f.size, round & 1);
 		memset(had, 0, PAGES * sizeof(*had));
-		/* all that is lost is known to be so */
-		for (i = 0; i < PAGES; i++)
+		/* it is known to be lost when the advice comes, or is found to be */
+		for (i = 0; i < PAGES && round & 2; i++)
 			now(&f, reader, ph_page, i * ph_page);
 		ph_check(!posix_fadvise(f.fd, 0, f.size, POSIX_FADV_WILLNEED));
 		end = ph_now() + 30;
