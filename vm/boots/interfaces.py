@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """io_uring, aio, core dumps and other ways to cached files, on file systems of every format."""
 
-from boot import Program, host
+from boot import HOSTS, Program, host
 
 # A small file system that the tests copy to a file, and mount
 RAW = ("rawdisk", 64, "ext4-1k")
@@ -17,8 +17,8 @@ MORE = {"page_hinting_test": "", "page_hinting_fs": "random_reads_* order_cap la
 def run(boot, guest, programs):
     """On each file system, with a host that takes at once or one that is told to; the next one has the other."""
     for i, (disk, _, fs, _) in enumerate(boot.disks):
-        for turn, mode in enumerate(("instant", "pager")):
-            if disk == RAW[0] or (not boot.full and (i + turn) % 2):
+        for mode in ["pager", *HOSTS] if boot.full else [("instant", "pager")[i % 2]]:
+            if disk == RAW[0]:
                 continue
             with host(guest, mode) as discards:
                 for name, args in programs(fs).items():
