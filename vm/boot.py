@@ -25,6 +25,7 @@ SKIPS = [re.compile(text) for text in (
     r"^fs-btrfs.*: (order_cap|one_page_loses_the_folio|large_again|split_of_volatile|truncate_in_large|verity_\w+|encrypted)$",
     r"^swap-1cpu .*: (synchronous_device|freed_while_held)$",   # the kernel "run" has neither zram nor the test's files
     r"^(?!huge).*: content_after_compaction$",                  # other boots have no huge pages
+    r"^(io|formats).* (ext4|e1k|journal|inline|bigalloc) \w+: (clone_range|deduplication|nowait_writes)$",     # ext4 does none of these
     r"1cpu.*: (all_cpus_on_one_frame|clock_needs_one_cpu)$")]
 
 
@@ -85,20 +86,34 @@ class Program:
                            [f"exit status {status}, {self.points} of {self.plan} tests"] + self.notes)
 
 
-EXT4 = ["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"]
+def ext4(*more, block=4096):
+    """The command that makes an ext4."""
+    return ["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-b", str(block), "-m", "0",
+            "-E", "lazy_itable_init=0,lazy_journal_init=0", *more]
+
+
+EXT4, XFS = ext4(), ["/sbin/mkfs.xfs", "-q", "-f"]
 # How to make a file system on an image, and what finds its faults later.
 MKFS = {
     "ext4": EXT4,
-    "ext4+": EXT4 + ["-O", "verity,encrypt"],
-    "xfs": ["/sbin/mkfs.xfs", "-q", "-f"],
+    "ext4+": ext4("-O", "verity,encrypt"),
+    "ext4-1k": ext4(block=1024),
+    "ext4-journal": EXT4,
+    "ext4-inline": ext4("-O", "inline_data", "-I", "256"),
+    "ext4-bigalloc": ext4("-O", "bigalloc", "-C", "65536"),
+    "xfs": XFS,
+    "xfs-1k": XFS + ["-b", "size=1k"],
+    "xfs-16k": XFS + ["-b", "size=16k"],
     "btrfs": ["/sbin/mkfs.btrfs", "-q", "-f"],
 }
-FSCK = {
+# What is done to some of them then
+TUNE = {"ext4-journal": ["/sbin/tune2fs", "-o", "journal_data"]}
+CHECKERS = {
     "ext4": ["/sbin/e2fsck", "-fn"],
-    "ext4+": ["/sbin/e2fsck", "-fn"],
     "xfs": ["/sbin/xfs_repair", "-n"],
     "btrfs": ["/bin/btrfs", "check", "--readonly"],
 }
+FSCK = {fs: CHECKERS[re.match(r"\w+", fs)[0]] for fs in MKFS}
 
 
 def ipl_disk(path, kernel, initrd, parameters):
@@ -151,6 +166,8 @@ def mkfs(fs, disk, content=None):
         subprocess.run([*EXT4, "-d", content, disk], check=True)
     elif fs != "raw":
         subprocess.run(MKFS[fs] + [disk], check=True)
+        if fs in TUNE:
+            subprocess.run(TUNE[fs] + [disk], check=True, stdout=subprocess.DEVNULL)
 
 
 class Boot:
@@ -223,10 +240,13 @@ HOSTS = {"instant": {}, "sweep": {"interval": 20}, "random": {"probability": 25,
 
 @contextlib.contextmanager
 def host(guest, mode, seed=1, lru=None):
-    """Have such a host for a while. Gives a function: volatile pages that it has taken so far."""
+    """Have such a host for a while, or a "pager", which takes what it is told to.
+
+    Gives a function: volatile pages that it has taken so far.
+    """
     if lru:
         set_lru(guest, lru)
-    guest.set(mode=mode, seed=seed, **HOSTS[mode])
+    guest.set(mode=mode, seed=seed, **HOSTS.get(mode, {}))
     before = flatten(guest.stats())["discards_volatile"]
     yield lambda: flatten(guest.stats())["discards_volatile"] - before
     guest.set(mode="pager", resident_limit=0)

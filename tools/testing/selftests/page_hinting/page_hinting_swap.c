@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <linux/loop.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -31,6 +31,23 @@
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT	21
+#endif
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP	4
+#endif
+
+#ifndef UFFDIO_MOVE
+#define UFFD_FEATURE_MOVE	0x10000
+struct uffdio_move {
+	__u64 dst;
+	__u64 src;
+	__u64 len;
+	__u64 mode;
+	__s64 move;
+};
+
+#define UFFDIO_MOVE		_IOWR(UFFDIO, 0x05, struct uffdio_move)
 #endif
 
 #define KSM		"/sys/kernel/mm/ksm/"
@@ -675,6 +692,95 @@ static void compaction(void)
 	ph_verify(mem, 33, 0, SIZE, 1);
 }
 
+/* What is swapped out changes its address, not its slot */
+static void moved_by_mremap(void)
+{
+	char *mem = anon(SIZE), *old;
+	int where;
+
+	swap_on();
+	ph_fill(mem, 44, 0, SIZE, 1);
+	for (where = 0; where < PH_WHERES; where++) {
+		page_out(mem, SIZE);
+		ph_make_gone(SIZE, where);
+		old = mem;
+		mem = mremap(old, SIZE, SIZE, MREMAP_MAYMOVE | MREMAP_FIXED |
+			     MREMAP_DONTUNMAP, ph_alloc(SIZE));
+		ph_check(mem != MAP_FAILED);
+		ph_verify_zero(old, SIZE);
+		munmap(old, SIZE);
+		ph_verify(mem, 44, 0, SIZE, 1);
+	}
+	swap_off();
+	ph_verify(mem, 44, 0, SIZE, 1);
+}
+
+static int userfault_open(void)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_MOVE,
+	};
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+		ph_skip("no userfaultfd that moves pages");
+	return fd;
+}
+
+/* The same page by page, and the swap cache is told */
+static void moved_by_userfaultfd(void)
+{
+	char *mem = anon(SIZE), *old;
+	struct ph_counters before;
+	int where, fd;
+
+	swap_on();
+	fd = userfault_open();
+	ph_fill(mem, 45, 0, SIZE, 1);
+	for (where = 0; where < PH_WHERES; where++) {
+		struct uffdio_register reg = {
+			.mode = UFFDIO_REGISTER_MODE_MISSING,
+			.range.len = SIZE,
+		};
+		struct uffdio_move arg = {};
+
+		page_out(mem, SIZE);
+		ph_get_counters(&before);
+		ph_make_gone(SIZE, where);
+		old = mem;
+		mem = anon(SIZE);
+		reg.range.start = (unsigned long)mem;
+		ph_check(!ioctl(fd, UFFDIO_REGISTER, &reg));
+		arg.dst = (unsigned long)mem;
+		arg.src = (unsigned long)old;
+		arg.len = SIZE;
+		/* whoever holds the lock of a page has it tried again */
+		while (ioctl(fd, UFFDIO_MOVE, &arg)) {
+			ph_check(errno == EAGAIN);
+			if (arg.move > 0) {
+				arg.dst += arg.move;
+				arg.src += arg.move;
+				arg.len -= arg.move;
+			}
+		}
+		ph_cmp(arg.move, ==, arg.len);
+		ph_check(!ioctl(fd, UFFDIO_UNREGISTER, &reg.range));
+		ph_cmp(swapped(mem, SIZE), >=, PAGES * 9 / 10);
+		ph_verify_zero(old, SIZE);
+		munmap(old, SIZE);
+		/* back and forth: reclaim finds it where it is now */
+		ph_verify(mem, 45, 0, SIZE / 2, 1);
+		page_out(mem, SIZE / 2);
+		ph_verify(mem, 45, 0, SIZE, 1);
+		ph_cmp(ph_since(&before, PH_LOST) +
+		       ph_since(&before, PH_EVICTED), >=, PAGES * 9 / 10);
+	}
+	close(fd);
+	swap_off();
+	ph_verify(mem, 45, 0, SIZE, 1);
+}
+
 /* What was lost while it was on is remembered when it is off */
 static void switched_off(void)
 {
@@ -849,7 +955,43 @@ static void tight_limit(void)
 	ph_group_remove("ph-swap");
 }
 
-/* --- bad sectors -------------------------------------------------------- */
+/* --- loop devices ------------------------------------------------------- */
+
+/*
+ * The file of the device is cached as well, and gone from there, too. A thread
+ * of the device reads it on behalf of the one that reads from swap.
+ */
+static void loop_device(void)
+{
+	struct ph_file f = ph_create("swap", 1, 2 * SIZE, 1);
+	struct ph_counters before;
+	char *mem = anon(SIZE);
+	struct ph_loop loop;
+	int where;
+
+	make_swap(f.fd, f.size);
+	loop = ph_loop_new(f.fd, false);
+	ph_check(!swapon(loop.path, 0));
+	ph_drop_caches();
+	ph_settle();
+	for (where = 0; where < PH_WHERES; where++) {
+		ph_fill(mem, 43, 0, SIZE, where + 1);
+		page_out(mem, SIZE);
+		ph_check(!fsync(f.fd));
+		ph_get_counters(&before);
+		ph_make_gone(2 * SIZE, where);
+		ph_verify(mem, 43, 0, SIZE, where + 1);
+		ph_cmp(ph_since(&before, PH_LOST) +
+		       ph_since(&before, PH_EVICTED), >=, PAGES * 18 / 10);
+	}
+	page_out(mem, SIZE);
+	ph_check(!fsync(f.fd));
+	ph_make_gone(SIZE, PH_IN_PLACE);
+	ph_check(!swapoff(loop.path));
+	ph_verify(mem, 43, 0, SIZE, where);
+	ph_loop_remove(&loop);
+	ph_remove(&f);
+}
 
 static sigjmp_buf bus_env;
 
@@ -870,34 +1012,23 @@ static bool readable(const char *at)
 static void bad_sectors(void)
 {
 	size_t good = 0, bad = 0, again = 0, size = 2 * SIZE, off;
-	char loop[64], *mem = anon(SIZE);
 	struct sigaction action = { .sa_handler = bus };
-	int ctl, nr, fd, dev;
-	char path[PH_PATH];
+	char *mem = anon(SIZE);
+	struct ph_loop loop;
+	struct ph_file f;
 
-	ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	if (ctl < 0)
-		ph_skip("no loop devices here");
-	nr = ioctl(ctl, LOOP_CTL_GET_FREE);
-	ph_check(nr >= 0);
-	snprintf(loop, sizeof(loop), "/dev/loop%d", nr);
-	ph_name(path, "swap");
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	ph_check(fd >= 0);
-	ph_write_gen(fd, 1, 0, size, 1);
-	make_swap(fd, size);
-	dev = open(loop, O_RDWR | O_CLOEXEC);
-	ph_check(dev >= 0);
-	ph_check(!ioctl(dev, LOOP_SET_FD, fd));
-	ph_check(!swapon(loop, 0));
+	f = ph_create("swap", 1, size, 1);
+	make_swap(f.fd, size);
+	loop = ph_loop_new(f.fd, false);
+	ph_check(!swapon(loop.path, 0));
 
 	ph_fill(mem, 40, 0, SIZE, 1);
 	ph_drop_caches();
 	ph_settle();
 	page_out(mem, SIZE);
-	ph_check(!fsync(fd));
+	ph_check(!fsync(f.fd));
 	ph_make_gone(SIZE, PH_IN_PLACE);
-	ph_check(!ftruncate(fd, SIZE / 2));
+	ph_check(!ftruncate(f.fd, SIZE / 2));
 
 	ph_check(!sigaction(SIGBUS, &action, NULL));
 	for (off = 0; off < SIZE; off += ph_page) {
@@ -915,11 +1046,9 @@ static void bad_sectors(void)
 	ph_cmp(bad, >, 0);
 	ph_cmp(again, ==, 0);
 	munmap(mem, SIZE);
-	ph_check(!swapoff(loop));
-	ph_check(!ioctl(dev, LOOP_CLR_FD, 0));
-	close(dev);
-	close(fd);
-	close(ctl);
+	ph_check(!swapoff(loop.path));
+	ph_loop_remove(&loop);
+	ph_remove(&f);
 }
 
 /* --- all at once -------------------------------------------------------- */
@@ -1189,11 +1318,14 @@ static const struct ph_test tests[] = {
 	PH_TEST(mincore_looks_only),
 	PH_TEST(swapoff_reads_back),
 	PH_TEST(compaction),
+	PH_TEST(moved_by_mremap),
+	PH_TEST(moved_by_userfaultfd),
 	PH_TEST(switched_off),
 	PH_TEST(zeros),
 	PH_TEST(ksm),
 	PH_TEST(synchronous_device),
 	PH_TEST(tight_limit),
+	PH_TEST(loop_device),
 	PH_TEST(bad_sectors),
 	PH_TEST(random_operations),
 	PH_TEST(with_swapoff),

@@ -2,12 +2,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -22,9 +24,15 @@
 
 #define SYSFS	"/sys/kernel/mm/page_hinting/"
 
+/* From linux/ext4.h, which is not installed everywhere yet */
+#define EXT4_IOC_CHECKPOINT	_IOW('f', 43, __u32)
+
 size_t ph_page;
 int ph_cpus;
 char ph_dir[PH_PATH];
+
+/* The directory of ph_dir, if its file system has data in its journal, or -1 */
+static int journal_fd = -1;
 
 static const char *host_path;
 static char host_mode[32];
@@ -48,7 +56,7 @@ static const char * const counter_names[PH_NR_COUNTERS] = {
 /* Put back when the tests are over */
 static struct {
 	const char *attr;
-	char value[32];
+	char value[128];
 } saved[] = {
 	{ .attr = SYSFS "period_ms" },
 	{ .attr = SYSFS "mapped_every" },
@@ -56,6 +64,8 @@ static struct {
 	{ .attr = SYSFS "block_devices" },
 	{ .attr = SYSFS "mode" },
 	{ .attr = "/proc/sys/vm/dirty_writeback_centisecs" },
+	{ .attr = "/proc/sys/kernel/core_pattern" },
+	{ .attr = "/proc/sys/kernel/core_uses_pid" },
 };
 
 /* --- messages ----------------------------------------------------------- */
@@ -483,6 +493,35 @@ void ph_disk_since(struct ph_disk_stat *ds)
 	ds->asked = now.asked - ds->asked;
 }
 
+/* @direct: nothing of the file is cached on behalf of the device */
+struct ph_loop ph_loop_new(int fd, bool direct)
+{
+	struct loop_info64 info = { .lo_flags = LO_FLAGS_AUTOCLEAR };
+	struct ph_loop l;
+	int ctl, nr;
+
+	ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	if (ctl < 0)
+		ph_skip("no loop devices here");
+	nr = ioctl(ctl, LOOP_CTL_GET_FREE);
+	close(ctl);
+	ph_check(nr >= 0);
+	snprintf(l.path, sizeof(l.path), "/dev/loop%d", nr);
+	l.fd = open(l.path, O_RDWR | O_CLOEXEC);
+	ph_check(l.fd >= 0);
+	ph_check(!ioctl(l.fd, LOOP_SET_FD, fd));
+	ph_check(!ioctl(l.fd, LOOP_SET_STATUS64, &info));
+	if (direct && ioctl(l.fd, LOOP_SET_DIRECT_IO, 1))
+		ph_skip("no loop device with direct I/O here");
+	return l;
+}
+
+void ph_loop_remove(struct ph_loop *l)
+{
+	ph_check(!ioctl(l->fd, LOOP_CLR_FD, 0));
+	close(l->fd);
+}
+
 /* --- kernel ------------------------------------------------------------- */
 
 static bool write_string(const char *path, const char *text)
@@ -766,6 +805,43 @@ void ph_settle(void)
 	ph_pass(4);
 }
 
+/* Is ph_dir on an ext4 with data=journal? */
+static void find_journal(void)
+{
+	char path[PH_PATH], text[PH_PATH], line[128], *name;
+	struct stat st;
+	FILE *file;
+	ssize_t n;
+
+	ph_check(!stat(ph_dir, &st));
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u",
+		 major(st.st_dev), minor(st.st_dev));
+	n = readlink(path, text, sizeof(text) - 1);
+	if (n < 0)
+		return;
+	text[n] = '\0';
+	name = strrchr(text, '/');
+	snprintf(path, sizeof(path), "/proc/fs/ext4%s/options", name ?: "");
+	file = fopen(path, "re");
+	if (!file)
+		return;
+	while (fgets(line, sizeof(line), file))
+		if (!strcmp(line, "data=journal\n"))
+			journal_fd = open(ph_dir, O_RDONLY | O_CLOEXEC);
+	fclose(file);
+}
+
+/* What has been written to the journal only is not idle, even after an fsync */
+static void flush_journal(void)
+{
+	__u32 flags = 0;
+
+	if (journal_fd < 0)
+		return;
+	ph_check(!ioctl(journal_fd, EXT4_IOC_CHECKPOINT, &flags));
+	ph_check(!syncfs(journal_fd));
+}
+
 /*
  * Let @len bytes, all there is that can become volatile, become so. No more
  * passes than that takes: the next one evicts what the host took. Returns
@@ -778,6 +854,7 @@ unsigned long ph_idle(size_t len)
 	struct ph_counters c;
 	int i;
 
+	flush_journal();
 	ph_drain();
 	ph_get_counters(&c);
 	for (i = 0; i < 8 && done < goal; i++) {
@@ -1232,6 +1309,7 @@ static void prepare(void)
 	if (!mkdtemp(ph_dir))
 		ksft_exit_fail_msg("cannot create %s: %s\n", ph_dir,
 				   strerror(errno));
+	find_journal();
 	host_open();
 }
 

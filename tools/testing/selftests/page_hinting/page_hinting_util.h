@@ -67,6 +67,12 @@ struct ph_file {
 	size_t size;
 };
 
+/* A loop device, which goes with its last user */
+struct ph_loop {
+	char path[32];
+	int fd;
+};
+
 struct ph_test {
 	const char *name;
 	void (*run)(void);
@@ -160,6 +166,8 @@ void ph_touch(const void *map, size_t len);
 size_t ph_resident(const struct ph_file *f);
 void ph_disk_stat(struct ph_disk_stat *ds);
 void ph_disk_since(struct ph_disk_stat *ds);
+struct ph_loop ph_loop_new(int fd, bool direct);
+void ph_loop_remove(struct ph_loop *l);
 
 /* The kernel's side */
 __printf(2, 3) bool ph_write_file(const char *path, const char *fmt, ...);

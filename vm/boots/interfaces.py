@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0
+"""io_uring, aio, core dumps and other ways to cached files, on file systems of every format."""
+
+from boot import HOSTS, Program, host
+
+# A small file system that the tests copy to a file, and mount
+RAW = ("rawdisk", 64, "ext4-1k")
+KINDS = (("ext4", 256, "ext4"), ("xfs", 320, "xfs"), ("btrfs", 512, "btrfs"), RAW)
+FORMATS = (("e1k", 256, "ext4-1k"), ("journal", 256, "ext4-journal"), ("inline", 256, "ext4-inline"), ("bigalloc", 256, "ext4-bigalloc"),
+           ("x1k", 320, "xfs-1k"), ("x16k", 512, "xfs-16k"), RAW)
+# of the tests that need no file system in particular, what depends on how large a block is
+BLOCKS = {"page_hinting_test": "small_files write_part_of_block mmap_shared_write truncation hole_punch direct_io",
+          "page_hinting_fs": "random_reads_by_read"}
+MORE = {"page_hinting_test": "", "page_hinting_fs": "random_reads_* order_cap large_again truncate_in_large", "page_hinting_stress": "random_operations"}
+
+
+def run(boot, guest, programs):
+    """On each file system, with a host that takes at once or one that is told to; the next one has the other."""
+    for i, (disk, _, fs, _) in enumerate(boot.disks):
+        for mode in ["pager", *HOSTS] if boot.full else [("instant", "pager")[i % 2]]:
+            if disk == RAW[0]:
+                continue
+            with host(guest, mode) as discards:
+                for name, args in programs(fs).items():
+                    Program(boot.tap, f"{boot.name} {disk} {mode}").run(
+                        guest, name, env=f"PAGE_HINTING_DIR=/mnt/{disk} PAGE_HINTING_DISK=/dev/{RAW[0]}", args=args)
+                n = discards()
+                boot.tap.point(n > 0, f"{boot.name} {disk} {mode}: {n} volatile pages discarded (at least 1)")
+                boot.tap.note(f"processor time so far {guest.cpu_seconds():.0f} s")
+
+
+def kinds(boot, guest):
+    run(boot, guest, lambda fs: {"page_hinting_io": "", **({"page_hinting_btrfs": ""} if fs == "btrfs" else {})})
+
+
+def formats(boot, guest):
+    run(boot, guest, lambda fs: {"page_hinting_io": "", **(MORE if boot.full else BLOCKS)})
+
+
+def machine(disks, kernel, **options):
+    return {"kernel": kernel, "cpus": 2, "memory": 192, "append": "page_hinting=on", "disks": disks,
+            "allow": [r"erofs: \(device vd.\): erofs_read_superblock: cannot find valid erofs superblock",
+                      r"XFS \(vd.\): EXPERIMENTAL"], **options}
+
+
+BOOTS = {
+    "io": (kinds, machine(KINDS, "run")),
+    "io-checks": (kinds, machine(KINDS, "test", default=False)),
+    "formats": (formats, machine(FORMATS, "run")),
+    "formats-checks": (formats, machine(FORMATS, "test", default=False)),
+}
