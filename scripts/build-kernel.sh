@@ -86,8 +86,12 @@ build_locked() { with_lock linux-tree build_kept "$1"; }
 
 if [[ -n $tree ]]; then
 	out=$CACHE/work/kernel-$config-$(hash_stdin <<<"$tree")
-	with_lock "${out##*/}" build >&2
-	cp "$out/arch/s390/boot/bzImage" "$out/bzImage"
+	build_tree() {
+		build
+		cp "$out/arch/s390/boot/bzImage" "$out/bzImage.new"
+		mv "$out/bzImage.new" "$out/bzImage"	# somebody may be about to start it
+	}
+	with_lock "${out##*/}" build_tree >&2
 	echo "$out"
 else
 	compiler=$("${CROSS}gcc" --version | head -n 1)

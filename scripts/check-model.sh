@@ -7,10 +7,14 @@ need spin gcc
 key=$({ hash_files "$TOP"/model/{page_hinting.pml,check.sh}; spin -V; gcc --version; } | hash_stdin)
 verdict=$CACHE/model/$key
 mkdir -p "$CACHE/model"
-if [[ ! -e $verdict ]]; then
-	"$TOP/model/check.sh" | tee "$verdict.new"
-	mv "$verdict.new" "$verdict"
-else
-	cat "$verdict"
-	echo "# remembered: this model has passed before"
-fi
+
+check() {
+	if [[ ! -e $verdict ]]; then
+		"$TOP/model/check.sh" | tee "$verdict.new"
+		mv "$verdict.new" "$verdict"
+	else
+		cat "$verdict"
+		echo "# remembered: this model has passed before"
+	fi
+}
+with_lock "model-$key" check

@@ -32,17 +32,16 @@ say "missing packages: ${missing[*]} ${backports[*]/%//bookworm-backports}"
 ((check)) && exit 1
 ((EUID == 0)) || die "not root: please install the packages named above"
 
-export DEBIAN_FRONTEND=noninteractive
 if ((${#missing[@]})); then
-	apt-get -q update >&2 || say "some lists could not be read, going on"
-	apt-get -q -y --no-install-recommends install "${missing[@]}" >&2
+	apt_system update || say "some lists could not be read, going on"
+	apt_system install "${missing[@]}"
 fi
 if ((${#backports[@]})); then
 	# On Debian 13 the machine's own suites have them; on 12 the private list reaches backports.
 	if apt_suites | grep -q ' trixie$'; then
-		apt-get -q -y --no-install-recommends install "${backports[@]}" >&2
+		apt_system install "${backports[@]}"
 	else
 		apt_private_update
-		apt_private apt-get -y --no-install-recommends install "${backports[@]/%//bookworm-backports}" >&2
+		apt_private apt_system install "${backports[@]/%//bookworm-backports}"
 	fi
 fi

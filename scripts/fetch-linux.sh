@@ -24,7 +24,7 @@ package_tarball() {
 		echo "$tarball"
 	elif ((EUID == 0)); then
 		say "installing $package $candidate"
-		DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install $package >&2 ||
+		apt_system install $package ||
 			[[ -f $tarball ]] || die "cannot install $package"
 		echo "$tarball"
 	else

@@ -66,8 +66,8 @@ with_lock() {
 # "||": see attempt.
 cached() {
 	local dir=$1
+	touch -c -- "$dir.ok"		# first, so that clean-cache, which goes by age, leaves it alone
 	[[ -e $dir.ok ]] || with_lock "${dir##*/}" fill_cache "$@"
-	touch -- "$dir.ok"		# so that clean-cache can go by age
 	printf '%s\n' "$dir"
 }
 
@@ -174,10 +174,20 @@ apt_write_sources() {
 	done < <(apt_suites) | sort -u
 }
 
+# apt_system ARGUMENT...: apt-get as root, once whoever else is installing something has ended.
+apt_system() {
+	mkdir -p "$CACHE/locks"
+	flock -o "$CACHE/locks/apt-system" env DEBIAN_FRONTEND=noninteractive \
+		apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=600 "$@" >&2
+}
+
 # Fetch the lists, at most twice a day. Offline, older lists will do.
 apt_private_update() {
 	need apt-get
 	[[ -f $apt_keyring ]] || die "missing: $apt_keyring (package debian-archive-keyring)"
+	with_lock "${apt_dir##*/}" apt_update_lists
+}
+apt_update_lists() {
 	mkdir -p "$apt_dir/lists/partial" "$apt_dir/cache/archives/partial"
 	apt_write_sources >"$apt_dir/sources.new"
 	[[ -s $apt_dir/sources.new ]] ||
@@ -205,24 +215,32 @@ apt_source_versions() {
 # apt checks it against the hashes of the signed lists. Lists can name what a mirror does not have,
 # so the next one is tried, too.
 apt_orig() {
-	local pkg=$1 version v dir=$CACHE/downloads/$1 tar
-	mkdir -p "$dir"
+	mkdir -p "$CACHE/downloads/$1"
 	apt_private_update
+	with_lock "download-$1" apt_download_orig "$@"
+}
+apt_download_orig() {
+	local pkg=$1 version v dir=$CACHE/downloads/$1 new tar
 	for version in $(apt_source_versions "$pkg" "$2" | head -n 2); do
 		v=${version#*:}
 		for tar in "$dir/${pkg}_${v%-*}".orig.tar.*z; do
 			[[ -f $tar ]] && { echo "$tar"; return; }
 		done
 		say "downloading $pkg $version"
-		if (cd "$dir" && apt_private apt-get source --download-only --only-source "$pkg=$version") \
+		# aside, as half of it must not be taken for all of it when this is cut short
+		new=$(mktemp -d "$dir/new.XXXXXX")
+		if (cd "$new" && apt_private apt-get source --download-only --only-source "$pkg=$version") \
 			>"$dir/log" 2>&1; then
+			mv -- "$new"/* "$dir"
+			rm -r -- "$new"
 			echo "$dir/${pkg}_${v%-*}".orig.tar.*z
 			return
 		fi
+		rm -r -- "$new"
 		say "no success (see $dir/log)"
 	done
 	# offline: what an earlier run has fetched
-	tar=$(find "$dir" -name '*.orig.tar.*z' | sort -V | tail -n 1)
+	tar=$(find "$dir" -maxdepth 1 -name '*.orig.tar.*z' | sort -V | tail -n 1)
 	[[ -n $tar ]] || die "no source package $pkg with a version like $2 within reach"
 	echo "$tar"
 }
@@ -234,7 +252,10 @@ unpacked() {
 	# hashing 150 MB each time would be felt: remembered as long as the file stays what it is
 	memo=$CACHE/src/.$(stat -c '%n %s %Y %i' "$2" | hash_stdin)
 	mkdir -p "$CACHE/src"
-	[[ -s $memo ]] || hash_files "$2" >"$memo"
+	if [[ ! -s $memo ]]; then
+		hash_files "$2" >"$memo.$BASHPID"
+		mv -- "$memo.$BASHPID" "$memo"
+	fi
 	cached "$CACHE/src/$1-$(<"$memo")" unpack "$2"
 }
 unpack() {

@@ -1,20 +1,41 @@
 #!/bin/bash
-# All tests, in stages; ends with "N passed, N failed, N skipped". Logs: $CACHE/log/test
+# All tests, in stages; ends with "N passed, N failed, N skipped". Logs: a directory for each run in
+# $CACHE/log/test, the newest is "last" there; a few are kept.
 # usage: scripts/test.sh [STAGE]...      (default: all)
 . "$(dirname "$0")/lib.sh"
 
-logs=$CACHE/log/test
-mkdir -p "$logs"
+runs=$CACHE/log/test
+mkdir -p "$runs" "$CACHE/locks"
+logs=$(mktemp -d "$runs/$(date +%Y%m%d-%H%M%S)-XXXXXX")
+exec {in_use}<"$logs"		# nobody removes it while this runs
+flock "$in_use"
+ln -s "${logs##*/}" "$logs.link"
+mv -T "$logs.link" "$runs/last"
+find "$runs" -mindepth 1 -maxdepth 1 -type d -name '*-*-*' | sort -r | tail -n +9 | while read -r old; do
+	flock -n -o "$old" rm -rf -- "$old" || true
+done
 cd "$TOP"
 only=("$@")
 passed=0 failed=0 skipped=0 table=()
 shopt -s extglob
 
+# alone NAME SECONDS COMMAND...: a stage that takes all of the machine. Its limit is for one that does nothing
+# else, so two runs take turns, and the wait does not count.
+alone() {
+	local processors
+	chosen "$1" || return 0
+	exec {processors}>"$CACHE/locks/processors"
+	flock -n "$processors" || { say "$1: waiting for another run's tests"; flock "$processors"; }
+	stage "$@" {processors}>&-
+	exec {processors}>&-
+}
+chosen() { ((${#only[@]} == 0)) || [[ " ${only[*]} " == *" $1 "* ]]; }
+
 # stage NAME SECONDS COMMAND...: the command prints TAP; what prints none counts as one test.
 stage() {
 	local name=$1 limit=$2 log=$logs/$1.log start=$SECONDS ok not skip plan rc took verdict
 	shift 2
-	((${#only[@]} == 0)) || [[ " ${only[*]} " == *" $name "* ]] || return 0
+	chosen "$name" || return 0
 	printf '\n=== %s (at most %d min)\n' "$name" $((limit / 60))
 	set +e
 	timeout --kill-after=20 "$limit" "$@" </dev/null 2>&1 | tee "$log"
@@ -48,12 +69,13 @@ s=$TOP/scripts
 stage packages   900 "$s/deps.sh"
 stage repository 900 "$s/check.sh"
 stage apply      300 "$s/test-apply.sh"
-stage model      600 "$s/check-model.sh"
-stage build     3000 "$s/build-all.sh"
-stage patches   2700 "$s/check-builds.sh"
+stage together   120 "$s/test-together.sh"
+alone model      600 "$s/check-model.sh"
+alone build     3000 "$s/build-all.sh"
+alone patches   2700 "$s/check-builds.sh"
 stage qemu       600 "$s/test-qemu.sh"
-stage guests    2700 "$TOP/vm/test" --out "$logs/guests"
-stage run       1500 "$TOP/vm/run" --out "$logs/run"
+alone guests    2700 "$TOP/vm/test" --out "$logs/guests"
+alone run       1500 "$TOP/vm/run" --out "$logs/run"
 
 printf '\n'
 printf '%s\n' "${table[@]}"

@@ -13,6 +13,7 @@ answer gets a VmError. QEMU cannot outlive this process either.
 """
 
 import ctypes
+import fcntl
 import json
 import os
 import re
@@ -472,20 +473,45 @@ def built(script, *args):
     return built_by("scripts/" + script, *args)
 
 
+CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "page-hinting")
+
+
+def own(path):
+    """This directory, made if need be, is this program's until it ends: another one is told so."""
+    os.makedirs(path, exist_ok=True)
+    try:
+        fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit(f"{path} is in use by another run") from None
+    return path
+
+
+def lock(name):
+    """What with_lock of scripts/lib.sh does, until this program ends."""
+    os.makedirs(os.path.join(CACHE, "locks"), exist_ok=True)
+    file = os.open(os.path.join(CACHE, "locks", name), os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"waiting for another process that uses {name}", file=sys.stderr)
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
 def scratch(prefix):
     """A directory for disk images, gone in the end, also when this program is told to stop.
 
-    Not in /tmp, which may be memory.
+    Not in /tmp, which may be memory. What a killed program leaves goes with "make clean-cache".
     """
     def stop(*_):
         for process in RUNNING:
             process.kill()
         sys.exit("stopped")
     signal.signal(signal.SIGTERM, stop)
-    base = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
-                        "page-hinting", "work")
+    base = os.path.join(CACHE, "scratch")
     os.makedirs(base, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix=prefix + "-", dir=base)
+    directory = tempfile.TemporaryDirectory(prefix=prefix + "-", dir=base)
+    own(directory.name)
+    return directory
 
 
 def copy_image(image, disk):
