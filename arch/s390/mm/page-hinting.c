@@ -49,16 +49,14 @@ static __always_inline unsigned long essa_once(unsigned long paddr,
 {
 	unsigned long state = ESSA_EXCEPTION;
 
-	asm volatile(
-		"0:	.insn	rrf,0xb9ab0000,%[state],%[paddr],%[cmd],0\n"
-		"1:	nopr	%%r7\n"
-		"2:\n"
-		EX_TABLE(0b, 2b)
-		EX_TABLE(1b, 2b)
-		: [state] "+d" (state)
-		: [paddr] "d" (paddr),
-		  [cmd] "i" (cmd)
-		: "memory");
+	asm volatile("0:	.insn	rrf,0xb9ab0000,%[state],%[paddr],%[cmd],0\n"
+		     "1:	nopr	%%r7\n"
+		     "2:\n"
+		     EX_TABLE(0b, 2b)
+		     EX_TABLE(1b, 2b)
+		     : [state] "+d" (state)
+		     : [paddr] "d" (paddr), [cmd] "i" (cmd)
+		     : "memory");
 	return state;
 }
 
