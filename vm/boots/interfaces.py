@@ -9,11 +9,11 @@ KINDS = (("ext4", 256, "ext4"), ("xfs", 320, "xfs"), ("btrfs", 512, "btrfs"), RA
 FORMATS = (("e1k", 256, "ext4-1k"), ("journal", 256, "ext4-journal"), ("inline", 256, "ext4-inline"), ("bigalloc", 256, "ext4-bigalloc"),
            ("x1k", 320, "xfs-1k"), ("x16k", 512, "xfs-16k"), RAW)
 # Of the default run: what is not the same on each file system, and on each size of block
-FILES = "uring_* aio_reads nowait_* seek_* copy_range clone_range deduplication tmpfile_without_name tiny_files moved_mappings core_dump"
-BLOCKS = {"page_hinting_io": "uring_reads uring_writes nowait_preadv2 seek_* copy_range clone_range deduplication tiny_files core_dump",
-          "page_hinting_test": "write_part_of_block mmap_shared_write truncation hole_punch direct_io",
-          "page_hinting_fs": "random_reads_by_read"}
-MORE = {"page_hinting_io": "", "page_hinting_test": BLOCKS["page_hinting_test"],
+FILES = ("uring_reads uring_writes nowait_preadv2 nowait_writes aio_reads seek_* copy_range clone_range deduplication "
+         "tmpfile_without_name tiny_files core_dump")
+BLOCKS = {"page_hinting_io": "nowait_preadv2 seek_* copy_range tiny_files",
+          "page_hinting_test": "write_part_of_block truncation hole_punch"}
+MORE = {"page_hinting_io": "", "page_hinting_test": BLOCKS["page_hinting_test"] + " mmap_shared_write direct_io",
         "page_hinting_fs": "random_reads_* order_cap large_again truncate_in_large", "page_hinting_stress": "random_operations"}
 
 

@@ -1215,7 +1215,7 @@ static void tiny_gone(size_t len, unsigned int round)
 /* So small that they may be kept where the inode is */
 static void tiny_files(void)
 {
-	enum { FILES = 64 };
+	enum { FILES = 32 };
 	struct ph_file f[FILES];
 	unsigned int i, round;
 	char name[16], *map;
