@@ -4,14 +4,17 @@
 from boot import HOSTS, Program, host
 
 # A small file system that the tests copy to a file, and mount
-RAW = ("rawdisk", 64, "ext4-1k")
+RAW = ("rawdisk", 16, "ext4-1k")
 KINDS = (("ext4", 256, "ext4"), ("xfs", 320, "xfs"), ("btrfs", 512, "btrfs"), RAW)
 FORMATS = (("e1k", 256, "ext4-1k"), ("journal", 256, "ext4-journal"), ("inline", 256, "ext4-inline"), ("bigalloc", 256, "ext4-bigalloc"),
            ("x1k", 320, "xfs-1k"), ("x16k", 512, "xfs-16k"), RAW)
-# of the tests that need no file system in particular, what depends on how large a block is
-BLOCKS = {"page_hinting_test": "small_files write_part_of_block mmap_shared_write truncation hole_punch direct_io",
-          "page_hinting_fs": "random_reads_by_read"}
-MORE = {"page_hinting_test": "", "page_hinting_fs": "random_reads_* order_cap large_again truncate_in_large", "page_hinting_stress": "random_operations"}
+# Of the default run: what is not the same on each file system, and on each size of block
+FILES = ("uring_reads uring_writes nowait_preadv2 nowait_writes aio_reads seek_* copy_range clone_range deduplication "
+         "tmpfile_without_name tiny_files core_dump")
+BLOCKS = {"page_hinting_io": "nowait_preadv2 seek_* copy_range tiny_files",
+          "page_hinting_test": "write_part_of_block truncation hole_punch"}
+MORE = {"page_hinting_io": "", "page_hinting_test": BLOCKS["page_hinting_test"] + " mmap_shared_write direct_io",
+        "page_hinting_fs": "random_reads_* order_cap large_again truncate_in_large", "page_hinting_stress": "random_operations"}
 
 
 def run(boot, guest, programs):
@@ -30,11 +33,14 @@ def run(boot, guest, programs):
 
 
 def kinds(boot, guest):
-    run(boot, guest, lambda fs: {"page_hinting_io": "", **({"page_hinting_btrfs": ""} if fs == "btrfs" else {})})
+    tests = {"ext4": {"page_hinting_io": ""},
+             "xfs": {"page_hinting_io": FILES + " loop_mount"},
+             "btrfs": {"page_hinting_io": FILES, "page_hinting_btrfs": ""}}
+    run(boot, guest, lambda fs: {**tests[fs], **({"page_hinting_io": ""} if boot.full else {})})
 
 
 def formats(boot, guest):
-    run(boot, guest, lambda fs: {"page_hinting_io": "", **(MORE if boot.full else BLOCKS)})
+    run(boot, guest, lambda fs: MORE if boot.full else BLOCKS)
 
 
 def machine(disks, kernel, **options):
