@@ -181,9 +181,10 @@ class Boot:
     """
 
     def __init__(self, tap, parts, out, work, name, *, kernel="test", qemu="qemu",
-                 disks=(("test", 1024, "ext4"),), full=False, **options):
+                 disks=(("test", 1024, "ext4"),), full=False, seed=0, **options):
         self.tap, self.parts, self.out, self.work, self.name = tap, parts, out, work, name
         self.kernel, self.qemu, self.full, self.options = kernel, qemu, full, options
+        self.seed = seed * 10000        # to be added to those of hosts and programs
         self.cpus = options.get("cpus")
         self.disks = [(disk, size, fs, os.path.join(work, f"{name}-{disk}.img")) for disk, size, fs in disks]
 
@@ -212,6 +213,7 @@ class Boot:
                        disks=[(disk, path) for disk, _, _, path in self.disks], logdir=self.out,
                        hinting=self.qemu == "qemu",
                        ipl=next((disk for disk, _, fs, _ in self.disks if fs == "ipl"), None), **self.options) as guest:
+                guest.seed = self.seed
                 guest.wait_ready()
                 work(self, guest)
                 cpu = guest.cpu_seconds()
@@ -246,7 +248,7 @@ def host(guest, mode, seed=1, lru=None):
     """
     if lru:
         set_lru(guest, lru)
-    guest.set(mode=mode, seed=seed, **HOSTS.get(mode, {}))
+    guest.set(mode=mode, seed=guest.seed + seed, **HOSTS.get(mode, {}))
     before = flatten(guest.stats())["discards_volatile"]
     yield lambda: flatten(guest.stats())["discards_volatile"] - before
     guest.set(mode="pager", resident_limit=0)

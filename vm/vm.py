@@ -8,8 +8,8 @@
         g.poweroff()
     problems = g.problems()
 
-Everything is bounded: when `timeout` seconds have passed QEMU is killed, and whoever waits for an
-answer gets a VmError. QEMU cannot outlive this process either.
+Everything is bounded: when `timeout` seconds have passed the guest is made to show where it is, QEMU is
+killed, and whoever waits for an answer gets a VmError. QEMU cannot outlive this process either.
 """
 
 import ctypes
@@ -124,18 +124,22 @@ class Guest:
         self.errors = []
         self.final = None               # statistics after the guest has powered down
         self.judged_from = 0            # position in the console
+        self.judged_to = None           # all of it
         self.may_panic = False
         self.provoked = provoked        # the guest accesses discarded pages on purpose
+        self.seed = 0                   # of those that the host uses
         self.tag = 0
         self.lines, self.rest = [], b""
         self.started = time.time()
 
         mine, theirs = zip(*(socket.socketpair() for _ in range(3)))
         qmp_fd, agent_fd, host_fd = (s.fileno() for s in theirs)
+        keys, typed = os.pipe()         # on the console
+        self.keys = os.fdopen(typed, "wb", 0)
         if interactive:
             console = "stdio,id=con,mux=on,signal=off,logfile=" + self.console_path
         else:
-            console = "file,id=con,path=" + self.console_path
+            console = f"file,id=con,path={self.console_path},input-path=/dev/fd/{keys}"
         cmd = [qemu, "-M", "s390-ccw-virtio", "-cpu", "max,edat=" + ("on" if edat else "off"),
                "-accel", "tcg,thread=" + ("single" if icount else "multi"),
                "-smp", str(cpus), "-m", str(memory), "-nodefaults", "-display", "none",
@@ -164,8 +168,9 @@ class Guest:
         self.log = open(os.path.join(self.logdir, name + ".log"), "wb")
         self.process = subprocess.Popen(
             cmd, stdin=None if interactive else subprocess.DEVNULL, stderr=self.stderr,
-            pass_fds=[s.fileno() for s in theirs], preexec_fn=_in_child)
+            pass_fds=[s.fileno() for s in theirs] + [keys], preexec_fn=_in_child)
         RUNNING.add(self.process)
+        os.close(keys)
         for s in theirs:
             s.close()
         self.timer = threading.Timer(timeout or 0, self._expire, [timeout])
@@ -190,8 +195,47 @@ class Guest:
         self.kill()
 
     def _expire(self, timeout):
-        self.errors.append(f"killed after {timeout} seconds")
+        self.errors.append(f"killed after {timeout} seconds; stacks: {self.console_path}, registers: {self.log.name}")
+        self.judged_to = os.path.getsize(self.console_path)
+        # QEMU may hang, too
+        looking = threading.Thread(target=self._look_around, daemon=True)
+        looking.start()
+        looking.join(90)
         self.process.kill()
+
+    def _look_around(self):
+        try:
+            for _ in range(2):          # does any thread, any CPU get on?
+                for task in sorted(os.listdir(f"/proc/{self.process.pid}/task"), key=int):
+                    about = []
+                    for file in ("comm", "wchan", "stat"):
+                        with open(f"/proc/{self.process.pid}/task/{task}/{file}", "rb") as f:
+                            about.append(f.read().strip())
+                    self.log.write(b"thread " + b" ".join(about) + b"\n")
+                self.log.flush()
+                self.log.write(self.hmp("info registers -a").encode())
+                self.log.flush()
+                time.sleep(1)
+            self.stacks("wtdml")
+        except (VmError, OSError, ValueError):
+            pass                        # it has ended meanwhile
+
+    def stacks(self, keys="t"):
+        """Have the kernel print the stacks of all its tasks, or whatever these keys of SysRq stand for.
+
+        Programs of the guest need not run for that, but its workqueues must.
+        """
+        start = size = os.path.getsize(self.console_path)
+        for key in "8" + keys + "5":    # whatever its log level, as quiet as before in the end
+            self.keys.write(b"\x0f" + key.encode())
+            for _ in range(20):
+                time.sleep(1)
+                size, before = os.path.getsize(self.console_path), size
+                if size == before:
+                    break
+        with open(self.console_path, "rb") as f:
+            f.seek(start)
+            return f.read(size - start).decode(errors="replace")
 
     def kill(self):
         """End QEMU, whatever it does. Harmless when it has ended already."""
@@ -199,6 +243,7 @@ class Guest:
         self.process.kill()
         self.process.wait()
         RUNNING.discard(self.process)
+        self.keys.close()
 
     def poweroff(self):
         """Have the guest shut down cleanly, then read its host's final statistics."""
@@ -232,7 +277,7 @@ class Guest:
         """What has been printed since the last restart()."""
         with open(self.console_path, "rb") as f:
             f.seek(self.judged_from)
-            return f.read().decode(errors="replace")
+            return f.read(None if self.judged_to is None else max(0, self.judged_to - self.judged_from)).decode(errors="replace")
 
     def warnings(self, text=None):
         """Lines of the console that were not expected; an expected one is so once, an allowed one always."""

@@ -26,7 +26,7 @@ def tests(boot, guest, modes, programs, args=""):
         with host(guest, mode, boot.cpus * 1000 + i, lru) as discards:
             for name in programs:
                 Program(boot.tap, f"{boot.name} {mode} lru_gen={lru}").run(
-                    guest, name, env=f"PAGE_HINTING_SEED={i + 1} PAGE_HINTING_DISK=/dev/rawbad", args=args)
+                    guest, name, env=f"PAGE_HINTING_SEED={boot.seed + i + 1} PAGE_HINTING_DISK=/dev/rawbad", args=args)
             n = discards()
             boot.tap.point(n > 0, f"{boot.name} {mode} lru_gen={lru}: {n} volatile pages discarded (at least 1)")
             boot.tap.note(f"processor time so far {guest.cpu_seconds():.0f} s")
@@ -106,7 +106,7 @@ def images(boot, guest):
         before = guest.vmstat()
         wrong = []
         for mode, settings in HOSTS.items():
-            guest.set(mode=mode, seed=7, **settings)
+            guest.set(mode=mode, seed=boot.seed + 7, **settings)
             guest.sh("echo 1 >/proc/sys/vm/drop_caches")
             for turn in range(3):
                 text = guest.out(f"tree digest /mnt/{name}")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Without ESSA, or switched off: nothing happens, and the tests say so."""
 
+import re
+
 from vm import flatten
 
 PROGRAMS = ("page_hinting_test", "page_hinting_policy", "page_hinting_stress")
@@ -25,6 +27,11 @@ def inert(boot, guest):
         boot.tap.point(not sum(codes[2:7]) and stable < 1000,
                        f"{boot.name}: no ESSA that makes a page anything but stable",
                        [f"ESSA by code: {codes}, set stable during 64 MB of file: {stable}"])
+    # What a guest must do that is about to be killed because its time is up
+    text = guest.stacks()
+    guest.forget_console()
+    boot.tap.point(re.search(r"task:(init|sh) ", text) is not None, f"{boot.name}: shows the stacks of its tasks when asked by SysRq",
+                   text.splitlines()[-5:])
 
 
 BOOTS = {

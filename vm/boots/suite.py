@@ -28,7 +28,7 @@ def suite(boot, guest):
         with host(guest, mode, boot.cpus * 1000 + i, lru) as discards:
             for name, tests in programs.items():
                 program = Program(boot.tap, f"{boot.name} {mode} lru_gen={lru}")
-                program.run(guest, name, env=f"PAGE_HINTING_SEED={i + 1}", args="" if boot.full and name in BOTH else tests)
+                program.run(guest, name, env=f"PAGE_HINTING_SEED={boot.seed + i + 1}", args="" if boot.full and name in BOTH else tests)
             n = discards()
             taken[mode] = taken.get(mode, 0) + n
             boot.tap.note(f"{boot.name} {mode} lru_gen={lru}: {n} volatile pages discarded, "

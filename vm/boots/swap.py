@@ -12,7 +12,7 @@ def swap(boot, guest):
     tests = guest.out("/selftests/page_hinting/page_hinting_swap -l").split()
     tests.remove("bad_sectors")
     for i, (mode, lru) in enumerate(ALL if boot.full else COMBINATIONS[boot.cpus]):
-        env = f"PAGE_HINTING_SWAP=/dev/rawswap PAGE_HINTING_SEED={i + 1}"
+        env = f"PAGE_HINTING_SWAP=/dev/rawswap PAGE_HINTING_SEED={boot.seed + i + 1}"
         name = f"{boot.name} {mode} lru_gen={lru}"
         with host(guest, mode, boot.cpus * 100 + i, lru) as discards:
             Program(boot.tap, name, verbose=boot.full).run(guest, "page_hinting_swap", env=env, args=" ".join(tests))

@@ -12,7 +12,7 @@ def switch(boot, guest):
     with host(guest, "random", seed=7) as discards:
         Program(boot.tap, boot.name, verbose=True).run(
             guest, "page_hinting_stress", args="with_switching",
-            env=f"PAGE_HINTING_SWITCHES={times} PAGE_HINTING_SEED=5 PAGE_HINTING_TIMEOUT={16 * times}")
+            env=f"PAGE_HINTING_SWITCHES={times} PAGE_HINTING_SEED={boot.seed + 5} PAGE_HINTING_TIMEOUT={16 * times}")
         taken = discards()
     boot.tap.point(taken > 0, f"{boot.name}: the host has taken volatile pages", [f"{taken}"])
 
