@@ -94,7 +94,8 @@
  *    table, unless the mm is attached to no CPU but this one. That is in the
  *    kernel then, and flushes when the gathering ends, or as soon as a task of
  *    this mm, on whatever CPU, is switched to. What was invalid already, as an
- *    entry not used lately is on s390, had its flush when it became so.
+ *    entry not used lately is on s390, had its flush when it became so. An mm
+ *    that is being torn down has no task that could be switched to.
  *    An interrupt or NMI in between that reads user memory without faults (perf,
  *    BPF) may use such a stale entry. So it may without page hinting, and find
  *    content of the next owner. Here, it finds what has been in the page, zeros,
@@ -557,6 +558,8 @@ bool page_hint_mapping_eligible(struct address_space *mapping)
 {
 	struct inode *inode = mapping->host;
 
+	VM_WARN_ON_ONCE((unsigned long)mapping & PAGE_MAPPING_FLAGS);
+
 	if (!mapping_page_hinting(mapping) &&
 	    (!READ_ONCE(page_hinting_block_devices) || !inode ||
 	     !sb_is_blkdev_sb(inode->i_sb)))
@@ -939,7 +942,10 @@ void page_hinting_leave(void)
 		/* The flags are set before a frame is volatile, and as long. */
 		if (!page || (READ_ONCE(page->flags) & HINT_MASK) != HINT_VOLATILE)
 			continue;
-		nr = clamp(compound_nr(page), 1UL, 1UL << MAX_PAGECACHE_ORDER);
+		nr = 1;
+		if (pfn_to_online_page(pfn + 1) == page + 1)
+			nr = clamp(compound_nr(page), 1UL,
+				   1UL << MAX_PAGECACHE_ORDER);
 		page_hinting_host->set_stable(pfn, nr);
 	}
 }

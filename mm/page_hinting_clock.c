@@ -8,9 +8,10 @@
  * discarded meanwhile is dropped from the page cache, so that the guest's
  * notion of how much it has cached is true again after one period.
  *
- * It isolates and rotates nothing, and uses neither PG_referenced nor the
- * generations of the multi-gen LRU. But for what is said about mapped folios
- * below, reclaim picks the victims that it would have picked without us.
+ * It rotates nothing, isolates only what it evicts from the swap cache, and
+ * uses neither PG_referenced nor the generations of the multi-gen LRU. But for
+ * what is said about mapped folios below, reclaim picks the victims that it would
+ * have picked without us.
  *
  * Nearly all frames are no candidates. One look at the flags tells, without a
  * reference, and free blocks are skipped as a whole. To arm a page takes one
@@ -227,6 +228,7 @@ static void hint_visit_folio(struct folio *folio)
 {
 	unsigned long state = folio_hint_state(folio);
 	long nr = folio_nr_pages(folio);
+	struct address_space *mapping;
 	bool young = false;
 
 	if (state == HINT_VOLATILE || folio_hint_lost(folio)) {
@@ -235,9 +237,11 @@ static void hint_visit_folio(struct folio *folio)
 		return;
 	}
 	if (!page_hint_eligible(folio)) {
-		if (!folio_test_swapbacked(folio) && folio->mapping &&
-		    !page_hint_mapping_eligible(folio->mapping))
-			*hint_passed_over(folio->mapping) = folio->mapping;
+		/* None if it is anonymous, as memory given up by MADV_FREE is. */
+		mapping = folio_mapping(folio);
+		if (mapping && !folio_test_swapbacked(folio) &&
+		    !page_hint_mapping_eligible(mapping))
+			*hint_passed_over(mapping) = mapping;
 		return;
 	}
 	if (hint_memcg_protected(folio))
@@ -372,7 +376,7 @@ static unsigned long hint_visit_block(unsigned long pfn, unsigned long nr)
 	return pfn - start;
 }
 
-/* Visit the next @nr frames. Return: 0, or -EINTR if there is no time left. */
+/* Visit the next @nr frames. Return: 0, or -EINTR if somebody wants it to end. */
 static int hint_advance(unsigned long nr)
 {
 	unsigned long done;
@@ -400,7 +404,8 @@ static int hint_advance(unsigned long nr)
 		/* What it was may be another one by now. */
 		hint_clock.memcg = NULL;
 		cond_resched();
-		if (fatal_signal_pending(current) || READ_ONCE(hint_rebooting))
+		if (fatal_signal_pending(current) || READ_ONCE(hint_rebooting) ||
+		    READ_ONCE(hint_failed))
 			return -EINTR;
 	}
 	return 0;
@@ -423,6 +428,19 @@ static void hint_clock_start(void)
 		delay = clamp(delay / HINT_STEPS, 1UL, HINT_STEP_MAX);
 	}
 	mod_delayed_work(system_unbound_wq, &hint_clock_work, delay);
+}
+
+/* Things are not as they were when this round began. */
+static void hint_clock_afresh(void)
+{
+	lockdep_assert_held(&hint_mutex);
+
+	hint_clock.last = jiffies;
+	hint_clock.lazy = false;
+	/* What is left of this round says nothing about the next one. */
+	hint_clock.work = 1;
+	memset(hint_clock.passed_over, 0, sizeof(hint_clock.passed_over));
+	hint_clock_start();
 }
 
 static void hint_clock_step(struct work_struct *work)
@@ -545,7 +563,7 @@ static int hint_set_mode(enum page_hinting_mode mode)
 
 	if (mode == old)
 		return 0;
-	if (mode != PAGE_HINTING_OFF && READ_ONCE(hint_failed))
+	if (mode > old && READ_ONCE(hint_failed))
 		return -EIO;
 	if (mode == PAGE_HINTING_ON) {
 		err = page_hinting_host->enable(hint_force);
@@ -569,11 +587,7 @@ static int hint_set_mode(enum page_hinting_mode mode)
 	else
 		hint_unused_enable();
 
-	hint_clock.last = jiffies;
-	hint_clock.lazy = false;
-	/* What is left of this round says nothing about the next one. */
-	hint_clock.work = 1;
-	hint_clock_start();
+	hint_clock_afresh();
 	return 0;
 }
 
@@ -609,8 +623,9 @@ static struct notifier_block hint_reboot_nb = {
 };
 
 /*
- * If it does not take back a frame, even when asked again and again, there is
- * nothing left that could be done about that.
+ * If it does not make a frame stable, even when asked again and again, there is
+ * nothing left that could be done about that: the frame will be used, and the host
+ * may take it at any time.
  */
 static void hint_failed_work(struct work_struct *work)
 {
@@ -686,11 +701,7 @@ static int hint_store(const char *buf, unsigned int *number, bool or_zero,
 	if (mutex_lock_killable(&hint_mutex))
 		return -EINTR;
 	WRITE_ONCE(*number, value);
-	hint_clock.last = jiffies;
-	hint_clock.lazy = false;
-	/* What is left of this round says nothing about the next one. */
-	hint_clock.work = 1;
-	hint_clock_start();
+	hint_clock_afresh();
 	mutex_unlock(&hint_mutex);
 	return 0;
 }
@@ -817,8 +828,8 @@ static int __init hint_setup(char *str)
 
 	if (!str)
 		return -EINVAL;
-	if (!strcmp(str, "force")) {
-		hint_force = true;
+	hint_force = !strcmp(str, "force");
+	if (hint_force) {
 		mode = PAGE_HINTING_ON;
 	} else if (strcmp(str, "auto")) {
 		mode = match_string(hint_mode_names,

@@ -357,12 +357,6 @@ static int test_protect(void *data, u64 pfn)
 	unsigned long min, low;
 	struct folio *folio;
 	int err = -ENXIO;
-/* The file system has second thoughts about what it has read or written. */
-static int test_not_uptodate(void *data, u64 pfn)
-{
-	struct page *page = pfn_to_online_page(pfn);
-	struct folio *folio;
-	int err = -EBUSY;
 
 	if (!page)
 		return -ENXIO;
@@ -401,6 +395,19 @@ static int test_corrupt(void *data, u64 pfn)
 	return 0;
 }
 DEFINE_DEBUGFS_ATTRIBUTE(test_corrupt_fops, NULL, test_corrupt, "%llu\n");
+
+/* The file system has second thoughts about what it has read or written. */
+static int test_not_uptodate(void *data, u64 pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+	struct folio *folio;
+	int err = -EBUSY;
+
+	if (!page)
+		return -ENXIO;
+	folio = page_folio(page);
+	if (!folio_try_get(folio))
+		return -ENXIO;
 	folio_make_stable(folio);
 	folio_lock(folio);
 	if (folio->mapping && filemap_release_folio(folio, GFP_KERNEL)) {

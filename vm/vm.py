@@ -127,6 +127,7 @@ class Guest:
         self.judged_to = None           # all of it
         self.may_panic = False
         self.provoked = provoked        # the guest accesses discarded pages on purpose
+        self.refused = False            # the host has not done all that it was told
         self.seed = 0                   # of those that the host uses
         self.tag = 0
         self.lines, self.rest = [], b""
@@ -302,7 +303,7 @@ class Guest:
             for key in ("cpu-violations", "dma-violations", "exceptions"):
                 if self.final.get(key) and not (self.provoked and key == "exceptions"):
                     found.append(f"host counted {self.final[key]} {key}")
-            if self.final["blocks"]["volatile"]:
+            if self.final["blocks"]["volatile"] and not self.refused:
                 found.append(f"{self.final['blocks']['volatile']} pages are volatile after the end")
         if self.hinting and not self.final and not found:
             found.append("no final statistics")

@@ -24,11 +24,13 @@
  *
  * A range is given as first page frame number and number of frames. Those of
  * @is_discarded may be any frames, others belong to one folio, or to one block
- * of the page allocator. All but @enable
- * are called in any context, also with interrupts disabled and locks held, and
- * must be notrace. @set_stable, @set_unused and @set_volatile order all accesses
- * to the content of the frames. If the host does not do as it is told, they call
- * page_hinting_failed(), and what is not known to be kept is reported as discarded.
+ * of the page allocator, or are not there at all, which is the same as a host
+ * that does not do as it is told. All but @enable are called in any context, also
+ * with interrupts disabled and locks held, and must be notrace. @set_stable,
+ * @set_unused and @set_volatile order all accesses to the content of the frames.
+ * If the host does not do as it is told, they ask again a few times, call
+ * page_hinting_failed(), and report what is not known to be kept as discarded.
+ * A frame that could not be made stable will be used all the same.
  */
 struct page_hinting_ops {
 	const char *name;

@@ -95,8 +95,14 @@ def kexec_unused(boot, guest):
         guest.sh("dd if=/dev/zero of=/tmp/f bs=1M count=100 2>/dev/null; rm /tmp/f; echo 1 >/proc/sys/vm/drop_caches")
         unused = flatten(guest.stats())["unused_dropped"]
         boot.tap.point(unused > 10000, f"{boot.name}: {unused} frames cannot be used before kexec {i + 1} (more than 10000)")
-        guest.sh(LOAD.format("load", ""))
-        judge(boot, guest, guest.restart("kexec exec"), f"kexec {i + 1}", [r"kexec_core: Starting new kernel"])
+        command = ("", "cmma=off", "")[i % 3]
+        guest.sh(LOAD.format("load", command))
+        judge(boot, guest, guest.restart("kexec exec"), f"kexec {i + 1} '{command}'", [r"kexec_core: Starting new kernel"])
+        if command:
+            left = flatten(guest.stats())["unused"]
+            boot.tap.point(not left, f"{boot.name}: with '{command}' the next kernel has left no frame unused", [f"{left}"])
+            guest.sh(LOAD.format("load", ""))
+            guest.restart("kexec exec")
     guest.set(mode="pager")
 
 

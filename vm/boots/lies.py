@@ -79,6 +79,21 @@ def refusing(boot, guest):
     refuses(boot, guest, "from then on", "Input/output error")
 
 
+def refusing_all(boot, guest):
+    """For a while ESSA does nothing at all, however often it is asked. What is not known to be kept is read again."""
+    make_idle(guest)
+    before = guest.vmstat()["page_hint_lost"]
+    guest.refused = True
+    guest.set(essa_errors=100)
+    ok = right(guest)
+    guest.set(essa_errors=0)
+    boot.tap.point(ok, f"{boot.name}: the file is right")
+    lost = guest.vmstat()["page_hint_lost"] - before
+    boot.tap.point(lost > MB << 7, f"{boot.name}: {lost} pages count as lost (more than {MB << 7})")
+    boot.tap.point(right(guest), f"{boot.name}: the file is still right")
+    said(boot, guest, "so, once", r"the host has refused to change the state of a frame")
+
+
 def nowhere(boot, guest):
     """A frame that is not there, as the memory map of a kernel in a panic may name one: no oops."""
     make_idle(guest)
@@ -96,5 +111,6 @@ BOOTS = {
     "forgets": (forgets, options("forget=on", append="page_hinting=" "on")),
     "forgets-forced": (forgets_forced, options("forget=on", **FORCE)),
     "refusing": (refusing, options(**FORCE)),
+    "refusing-all": (refusing_all, options(**FORCE)),
     "nowhere": (nowhere, options(**{**FORCE, "kernel": "test"}, provoked=True)),
 }

@@ -830,6 +830,27 @@ static void all_cpus_on_one_frame(void)
 	victims_remove(&v);
 }
 
+/*
+ * Memory given up by MADV_FREE looks like page cache that is clean, but has no
+ * file. The kernel would say so, if it took one for the other.
+ */
+static void given_up_memory(void)
+{
+	size_t size = 4 << 20, i;
+	char *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ph_check(mem != MAP_FAILED);
+	ph_check(ph_set("mapped_every", "1"));
+	ph_check(ph_set("block_devices", "1"));
+	memset(mem, 1, size);
+	ph_check(!madvise(mem, size, MADV_FREE));
+	ph_pass(3);
+	for (i = 0; i < size; i += ph_page)
+		ph_check(!mem[i] || mem[i] == 1);
+	munmap(mem, size);
+}
+
 /* Who changes what a file is mapped to keeps a page, but not the clock */
 static void unmap_does_not_wait(void)
 {
@@ -931,6 +952,7 @@ static const struct ph_test tests[] = {
 	CONTEXT(freed_meanwhile),
 	CONTEXT(free_frame),
 	CONTEXT(all_cpus_on_one_frame),
+	PH_TEST(given_up_memory),
 	PH_TEST(unmap_does_not_wait),
 	PH_TEST(protection_is_not_changed),
 };
