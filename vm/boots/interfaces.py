@@ -46,7 +46,7 @@ def formats(boot, guest):
 def machine(disks, kernel, **options):
     return {"kernel": kernel, "cpus": 2, "memory": 192, "append": "page_hinting=force", "disks": disks,
             "allow": [r"erofs: \(device vd.\): erofs_read_superblock: cannot find valid erofs superblock",
-                      r"XFS \(vd.\): EXPERIMENTAL"], **options}
+                      r"EXT4-fs: Warning: mounting with data=journal", r"XFS \(vd.\): EXPERIMENTAL"], **options}
 
 
 BOOTS = {
