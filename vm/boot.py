@@ -25,6 +25,7 @@ SKIPS = [re.compile(text) for text in (
     r"^fs-btrfs.*: (order_cap|one_page_loses_the_folio|large_again|split_of_volatile|truncate_in_large|verity_\w+|encrypted)$",
     r"^swap-1cpu .*: (synchronous_device|freed_while_held)$",   # the kernel "run" has neither zram nor the test's files
     r"^(?!huge).*: content_after_compaction$",                  # other boots have no huge pages
+    r"^hercules: IPL$",                                         # not installed
     r"1cpu.*: (all_cpus_on_one_frame|clock_needs_one_cpu)$")]
 
 
@@ -86,6 +87,7 @@ class Program:
 
 
 EXT4 = ["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"]
+EXT2 = ["/sbin/mke2fs", "-q", "-F", "-t", "ext2", "-b", "4096", "-m", "0"]
 # How to make a file system on an image, and what finds its faults later.
 MKFS = {
     "ext4": EXT4,
@@ -101,20 +103,25 @@ FSCK = {
 }
 
 
+def kernel_image(kernel, initrd_at, initrd_size, parameters):
+    """A kernel that has its parameters, and where its initrd is, at fixed places (arch/s390/include/asm/setup.h)."""
+    with open(kernel, "rb") as f:
+        image = bytearray(f.read())
+    struct.pack_into(">QQ", image, 0x10408, initrd_at, initrd_size)
+    struct.pack_into(f">{len(parameters) + 1}s", image, 0x10480, parameters.encode())
+    return image
+
+
 def ipl_disk(path, kernel, initrd, parameters):
     """Make a disk that can be IPLed, as zipl does for a SCSI disk, but for its menu and its second loader.
 
     Block 0 points to the table of programs, that to the list of what the only program consists of, and
-    each entry there to a list of the blocks to be loaded. The kernel has its parameters, and where its
-    initrd is, at fixed places (arch/s390/include/asm/setup.h).
+    each entry there to a list of the blocks to be loaded.
     """
     block, start, initrd_at = 512, 0x10000, 0x2000000
-    with open(kernel, "rb") as f:
-        image = bytearray(f.read())
     with open(initrd, "rb") as f:
         ramdisk = f.read()
-    struct.pack_into(">QQ", image, 0x10408, initrd_at, len(ramdisk))
-    struct.pack_into(f">{len(parameters) + 1}s", image, 0x10480, parameters.encode())
+    image = kernel_image(kernel, initrd_at, len(ramdisk), parameters)
 
     def pointer(number, blocks=1):
         return struct.pack(">QHH4x", number, block, blocks - 1)
