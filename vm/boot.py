@@ -61,14 +61,24 @@ class Program:
         self.notes = []
         self.points = self.failed = 0
         self.plan = None
+        self.guest = self.mark = None
+
+    def _clock(self):
+        """Since it was last asked: on an overloaded machine, who hangs and who starves look the same."""
+        if not self.guest:
+            return []
+        now, before = (time.time(), self.guest.cpu_seconds()), self.mark
+        self.mark = now
+        return [f"{now[0] - before[0]:.0f} s, in which the guest got {now[1] - before[1]:.1f} s of processor time"] if before else []
 
     def line(self, text):
         m = re.match(r"(not )?ok \d+ (?:- )?(.*?)(?: # SKIP ?(.*))?$", text)
         if m:
             self.points += 1
             self.failed += bool(m[1])
+            clock = self._clock()
             self.tap.point(not m[1], f"{self.name}: {m[2]}", skip=m[3],
-                           notes=self.notes if m[1] or self.verbose else ())
+                           notes=self.notes + clock if m[1] else self.notes if self.verbose else ())
             self.notes = []
         elif re.match(r"1\.\.\d+", text):
             self.plan = int(text[3:].split()[0])
@@ -76,6 +86,8 @@ class Program:
             self.notes = self.notes[-40:] + [text.removeprefix("# ")]
 
     def run(self, guest, program, env="", args=""):
+        self.guest = guest
+        self._clock()
         status, _ = guest.sh(
             f"cd /selftests/page_hinting && PAGE_HINTING_DIR=/mnt/test PAGE_HINTING_CTL=/dev/host "
             f"PAGE_HINTING_SECONDS={SECONDS} PAGE_HINTING_TIMEOUT=240 {env} ./{program} {args}",

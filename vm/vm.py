@@ -214,9 +214,11 @@ class Guest:
             for _ in range(2):          # does any thread, any CPU get on?
                 for task in sorted(os.listdir(f"/proc/{self.process.pid}/task"), key=int):
                     about = []
-                    for file in ("comm", "wchan", "stat"):
-                        with open(f"/proc/{self.process.pid}/task/{task}/{file}", "rb") as f:
-                            about.append(f.read().strip())
+                    for file in ("comm", "wchan", "schedstat", "stat"):         # schedstat: who starves waits for a processor
+                        path = f"/proc/{self.process.pid}/task/{task}/{file}"
+                        if os.path.exists(path):
+                            with open(path, "rb") as f:
+                                about.append(f.read().strip())
                     self.log.write(b"thread " + b" ".join(about) + b"\n")
                 self.log.flush()
                 self.log.write(self.hmp("info registers -a").encode())
