@@ -15,10 +15,11 @@ make_one() {
 		failed=1
 	fi
 }
-echo 1..5
+echo 1..6
 make_one "QEMU" build-qemu.sh
 make_one "QEMU without the series" build-qemu.sh --stock
 make_one "kernel to run" build-kernel.sh run
 make_one "kernel with all checkers" build-kernel.sh test
+make_one "kernel for Hercules" build-kernel.sh hercules
 make_one "guest's file system" build-guest.sh
 ((!failed))

@@ -65,6 +65,7 @@ build_guest() {
 		ln -s busybox "$root/bin/$f"
 	done
 	install -m 755 "$TOP/vm/guest/init" "$root/init"
+	install -m 755 "$TOP/vm/guest/inert" "$root/bin/inert"
 	install -m 644 "$TOP/vm/guest/motd" "$root/etc/motd"
 	[[ ! -f $tests_dir/Makefile ]] || build_selftests "$work" "$root/selftests"
 

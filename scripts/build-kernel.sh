@@ -2,7 +2,8 @@
 # Build a guest kernel and print the directory that holds bzImage, vmlinux and .config.
 # usage: scripts/build-kernel.sh [--base] [--add FRAGMENT]... CONFIG
 #        scripts/build-kernel.sh --tree DIR [--add FRAGMENT]... CONFIG
-#   CONFIG        configs/CONFIG.config, on top of tinyconfig and configs/common.config
+#   CONFIG        configs/CONFIG.config, on top of tinyconfig and configs/common.config; not on the latter
+#                 when its first line is "# alone"
 #   --add FILE    one more fragment on top
 #   --base        the base kernel, without the series
 #   --tree DIR    build the kernel tree DIR as it is, incrementally (for work on the series)
@@ -37,6 +38,7 @@ fi
 [[ -f $TOP/configs/$config.config ]] || die "no configs/$config.config"
 need "${CROSS}gcc" flex bison bc make
 fragments=("$TOP/configs/common.config" "$TOP/configs/$config.config" "${add[@]}")
+[[ $(head -n 1 "$TOP/configs/$config.config") != "# alone" ]] || unset 'fragments[0]'
 
 kmake() { make -C "$src" O="$out" ARCH=s390 CROSS_COMPILE="$CROSS" -j"$JOBS" "$@"; }
 

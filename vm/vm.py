@@ -42,15 +42,15 @@ EXPECTED = [
 PANIC = re.compile(r"Kernel panic|Attempted to kill init")
 
 PAGE = 4096
-RUNNING = set()         # QEMU processes
+RUNNING = set()         # processes of emulators
 
 
 class VmError(Exception):
     """The guest or its host did not do what it was told."""
 
 
-def _in_child():
-    """In the QEMU process, before exec: die with the parent, and no transparent huge pages.
+def in_child():
+    """In the process of the emulator, before exec: die with the parent, and no transparent huge pages.
 
     With huge pages the host keeps a page until it has split its neighbourhood, and resident sizes
     tell nothing. Both settings are for this process alone; the machine's stay as they are.
@@ -58,6 +58,12 @@ def _in_child():
     libc = ctypes.CDLL(None)
     libc.prctl(1, signal.SIGKILL)       # PR_SET_PDEATHSIG
     libc.prctl(41, 1, 0, 0, 0)          # PR_SET_THP_DISABLE
+
+
+def cpu_seconds(process):
+    with open(f"/proc/{process.pid}/stat", encoding="ascii", errors="replace") as f:
+        user, system = f.read().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 class Qmp:
@@ -169,7 +175,7 @@ class Guest:
         self.log = open(os.path.join(self.logdir, name + ".log"), "wb")
         self.process = subprocess.Popen(
             cmd, stdin=None if interactive else subprocess.DEVNULL, stderr=self.stderr,
-            pass_fds=[s.fileno() for s in theirs] + [keys], preexec_fn=_in_child)
+            pass_fds=[s.fileno() for s in theirs] + [keys], preexec_fn=in_child)
         RUNNING.add(self.process)
         os.close(keys)
         for s in theirs:
@@ -209,9 +215,11 @@ class Guest:
             for _ in range(2):          # does any thread, any CPU get on?
                 for task in sorted(os.listdir(f"/proc/{self.process.pid}/task"), key=int):
                     about = []
-                    for file in ("comm", "wchan", "stat"):
-                        with open(f"/proc/{self.process.pid}/task/{task}/{file}", "rb") as f:
-                            about.append(f.read().strip())
+                    for file in ("comm", "wchan", "schedstat", "stat"):         # schedstat: who starves waits for a processor
+                        path = f"/proc/{self.process.pid}/task/{task}/{file}"
+                        if os.path.exists(path):
+                            with open(path, "rb") as f:
+                                about.append(f.read().strip())
                     self.log.write(b"thread " + b" ".join(about) + b"\n")
                 self.log.flush()
                 self.log.write(self.hmp("info registers -a").encode())
@@ -419,9 +427,7 @@ class Guest:
 
     def cpu_seconds(self):
         """What QEMU has used of this machine's processors so far."""
-        with open(f"/proc/{self.process.pid}/stat", encoding="ascii", errors="replace") as f:
-            user, system = f.read().rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process)
 
     def resident(self):
         """Bytes of the guest's memory that the kernel of this machine holds, from smaps.
