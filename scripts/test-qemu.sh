@@ -55,7 +55,7 @@ g='-global s390-storage_attributes-tcg'
 	try instant page-hinting $g.mode=instant
 	try host page-hinting-host
 	try monitor page-hinting-monitor
-	try edat page-hinting-edat $g.mode=instant
+	try frames page-hinting-edat $g.mode=instant
 	try dma page-hinting-dma $g.mode=instant -object rng-builtin,id=rng -device virtio-rng-ccw,rng=rng,ioeventfd=off
 	try random page-hinting-smp -smp 2 $g.mode=random $g.interval=1 $g.probability=50
 	try sweep page-hinting-smp -smp 2 $g.mode=sweep $g.interval=1
