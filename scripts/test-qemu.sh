@@ -14,7 +14,7 @@ trap 'rm -rf "$tmp"' EXIT
 dirs=(tests/tcg/s390x tests/tcg/minilib pc-bios/s390-ccw include/hw/s390x/ipl roms/SLOF/lib/libc)
 (cd "$pristine" && cp -a --parents "${dirs[@]}" "$tmp")
 for patch in patches/qemu/*.patch; do
-	(cd "$tmp" && GIT_CEILING_DIRECTORIES=/ git apply --include='tests/tcg/s390x/page-hinting*' "$TOP/$patch")
+	(cd "$tmp" && GIT_CEILING_DIRECTORIES=/ git apply --include='tests/tcg/s390x/*' "$TOP/$patch")
 done
 
 src=$tmp/tests/tcg
@@ -44,9 +44,18 @@ try() {
 g='-global s390-storage_attributes-tcg'
 # shellcheck disable=SC2086 # these are several arguments
 {
+	try virt-mem-rw virt-mem-rw
+	try skeys skeys
+	try skeys-smp skeys-smp -smp 2
+	try tlb-purge tlb-purge
+	try smc-smp smc-smp -smp 2
+	try edat edat
+	try edat-smp edat-smp -smp 2
 	try resident page-hinting
 	try instant page-hinting $g.mode=instant
 	try host page-hinting-host
+	try monitor page-hinting-monitor
+	try frames page-hinting-edat $g.mode=instant
 	try dma page-hinting-dma $g.mode=instant -object rng-builtin,id=rng -device virtio-rng-ccw,rng=rng,ioeventfd=off
 	try random page-hinting-smp -smp 2 $g.mode=random $g.interval=1 $g.probability=50
 	try sweep page-hinting-smp -smp 2 $g.mode=sweep $g.interval=1
