@@ -1,5 +1,6 @@
 #!/bin/bash
-# Build qemu-system-s390x and print its path. It runs from where it is, firmware beside it.
+# Build qemu-system-s390x and print its path. It runs from where it is, firmware beside it, and beside
+# that the test of its QMP commands.
 # usage: scripts/build-qemu.sh [--stock] [--dir]
 #        scripts/build-qemu.sh --tree DIR [--dir]
 #   --stock     without the series
@@ -23,6 +24,7 @@ configure=(--python=/usr/bin/python3 --target-list=s390x-softmmu --without-defau
 	--enable-tcg --enable-system --disable-install-blobs --disable-docs --disable-download
 	--disable-werror)
 binary=qemu-system-s390x
+qtest=s390-page-hinting-test
 
 # The firmware is needed even with -kernel. QEMU finds it under qemu-bundle beside the program.
 build_in() {
@@ -31,6 +33,10 @@ build_in() {
 	[[ -f build.ninja ]] || quietly configure.log "$src/configure" "${configure[@]}"
 	say "building QEMU (log: $1/build.log)"
 	quietly build.log ninja -j"$JOBS" $binary
+	if [[ -f $src/tests/qtest/$qtest.c ]]; then
+		quietly qtest.log ninja -j"$JOBS" tests/qtest/$qtest
+		cp tests/qtest/$qtest .
+	fi
 	quietly firmware.log make -C $firmware GIT_SUBMODULES_ACTION=ignore s390-ccw.img
 	cp $firmware/s390-ccw.img qemu-bundle/usr/local/share/qemu/
 }
@@ -49,6 +55,7 @@ build_kept() {
 	echo "$pristine ${configure[*]}" >"$out/key"
 	(build_in "$out")
 	cp -a "$out"/{$binary,qemu-bundle,build.log} "$1"
+	if [[ -f $out/$qtest ]]; then cp "$out/$qtest" "$1"; fi
 	if ((stock)); then rm -rf "$out"; fi
 }
 build_locked() { with_lock qemu-tree build_kept "$1"; }

@@ -1,34 +1,44 @@
 #!/bin/bash
-# The freestanding tests of the QEMU series (no Linux): one verdict a line, TAP.
-# usage: scripts/test-qemu.sh [QEMU]
-#   QEMU  the qemu-system-s390x to test, otherwise the one that build-qemu.sh makes
+# The tests of the QEMU series that need no Linux, freestanding ones and those of QMP: one verdict a line, TAP.
+# usage: scripts/test-qemu.sh [--tree DIR] [QEMU] [NAME...]
+#   --tree DIR  the tests of a tree, for work on the series
+#   QEMU        the qemu-system-s390x to test, otherwise the one that build-qemu.sh makes
+#   NAME        only these runs
 . "$(dirname "$0")/lib.sh"
 
+tree=()
+if [[ ${1-} = --tree ]]; then
+	tree=(--tree "$(readlink -f "$2")")
+	shift 2
+fi
 need git python3 "${CROSS}gcc"
-qemu=${1:-$(scripts/build-qemu.sh)}
-pristine=$(scripts/fetch-qemu.sh)
+qemu=${1:-$(scripts/build-qemu.sh "${tree[@]}")}
+names=" ${*:2} "
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
 # Only the tests are needed of the sources, and the parts of the firmware they are linked with.
 dirs=(tests/tcg/s390x tests/tcg/minilib pc-bios/s390-ccw include/hw/s390x/ipl roms/SLOF/lib/libc)
-(cd "$pristine" && cp -a --parents "${dirs[@]}" "$tmp")
-for patch in patches/qemu/*.patch; do
-	(cd "$tmp" && GIT_CEILING_DIRECTORIES=/ git apply --include='tests/tcg/s390x/*' "$TOP/$patch")
-done
+if ((${#tree[@]})); then
+	(cd "${tree[1]}" && cp -a --parents "${dirs[@]}" "$tmp")
+else
+	pristine=$(scripts/fetch-qemu.sh)
+	(cd "$pristine" && cp -a --parents "${dirs[@]}" "$tmp")
+	for patch in patches/qemu/*.patch; do
+		(cd "$tmp" && GIT_CEILING_DIRECTORIES=/ git apply --include='tests/tcg/s390x/*' "$TOP/$patch")
+	done
+fi
 
 src=$tmp/tests/tcg
 flags=(-O0 -g -march=z13 -m64 -fno-pie -no-pie -ffreestanding -fno-stack-protector "-Wa,--noexecstack"
 	-I"$src/minilib" -I"$tmp/include/hw/s390x/ipl" -I"$tmp/roms/SLOF/lib/libc/include")
 common=("$src/s390x/head64.S" "$src/s390x/console.c" "$src/minilib/printf.c")
 
+shopt -s extglob
 tests=0 failed=0
-# try NAME TEST [ARGUMENTS OF QEMU]: the lines of one run, numbered anew
-try() {
-	local name=$1 test=$2 line status
-	shift 2
-	[[ -x $tmp/$test ]] ||
-		"${CROSS}gcc" "${flags[@]}" "$src/s390x/$test.c" "${common[@]}" -nostdlib -static -o "$tmp/$test"
+# renumber NAME: the lines of one run
+renumber() {
+	local line status
 	while read -r line; do
 		case $line in
 		ok*) status='ok' ;;
@@ -37,8 +47,30 @@ try() {
 		*) continue ;;
 		esac
 		tests=$((tests + 1))
-		echo "$status $tests - ${line#* - }"
-	done < <(python3 "$src/s390x/page-hinting.py" --qemu "$qemu" --name "$name" "$tmp/$test" -- "$@" 2>&1)
+		line=${line##"$status "*([0-9])}
+		echo "$status $tests - ${line##*( |-)}"
+	done
+}
+
+chosen() { [[ $names = '  ' || $names = *" $1 "* ]]; }
+
+# try NAME TEST [ARGUMENTS OF QEMU]
+try() {
+	local name=$1 test=$2
+	shift 2
+	chosen "$name" || return 0
+	[[ -x $tmp/$test ]] ||
+		"${CROSS}gcc" "${flags[@]}" "$src/s390x/$test.c" "${common[@]}" -nostdlib -static -o "$tmp/$test"
+	renumber < <(python3 "$src/s390x/page-hinting.py" --qemu "$qemu" --name "$name" "$tmp/$test" -- "$@" 2>&1)
+}
+
+# QMP commands, as "make check" of QEMU tests them
+try_qmp() {
+	local before=$tests test
+	test=$(dirname "$qemu")/s390-page-hinting-test
+	if ! chosen qmp; then return; fi
+	renumber < <(QTEST_QEMU_BINARY=$qemu "$test" --tap -k 2>&1 || echo "not ok 0 - qmp: $test failed")
+	if ((tests == before)); then renumber <<<"not ok 0 - qmp: no test was run"; fi
 }
 
 g='-global s390-storage_attributes-tcg'
@@ -51,14 +83,30 @@ g='-global s390-storage_attributes-tcg'
 	try smc-smp smc-smp -smp 2
 	try edat edat
 	try edat-smp edat-smp -smp 2
+	try monitor page-hinting-monitor
+	try frames page-hinting-edat $g.mode=instant
 	try resident page-hinting
 	try instant page-hinting $g.mode=instant
 	try host page-hinting-host
-	try monitor page-hinting-monitor
-	try frames page-hinting-edat $g.mode=instant
 	try dma page-hinting-dma $g.mode=instant -object rng-builtin,id=rng -device virtio-rng-ccw,rng=rng,ioeventfd=off
 	try random page-hinting-smp -smp 2 $g.mode=random $g.interval=1 $g.probability=50
 	try sweep page-hinting-smp -smp 2 $g.mode=sweep $g.interval=1
+	try forget page-hinting-forget $g.mode=instant $g.forget=on
+	try errors page-hinting-errors $g.essa-errors=50
+	try strict page-hinting-strict $g.unused-access=strict
+	try live page-hinting-live $g.mode=random $g.interval=1
+	m='-machine memory-backend=m -object memory-backend'
+	try memfd page-hinting-host $m-memfd,id=m,size=128M
+	try prealloc page-hinting-host $m-ram,id=m,size=128M,prealloc=on
+	truncate -s 128M "$tmp/ram"
+	file=$m-file,id=m,size=128M,mem-path=$tmp/ram
+	try shared page-hinting-host $file,share=on
+	k="$g.mode=random $g.interval=1"
+	try private page-hinting-kept $k $file
+	try readonly page-hinting-kept $k $file,readonly=on,rom=off
+	try locked page-hinting-kept $k -overcommit mem-lock=on
+	try paging page-hinting-paging $g.page-file=TMP
+	try_qmp
 	try window page-hinting-smp -smp 2 $g.mode=window $g.probability=50
 }
 echo "1..$tests"

@@ -196,7 +196,7 @@ class Boot:
     names that begin with "raw", which are left alone as /dev/NAME. The
     file system "boot" is an ext4 with the kernel and the initramfs in it, and "ipl" is none, but the
     guest is loaded from there.
-    `options` are for vm.Guest.
+    `options` are for vm.Guest; in those of its host, "{work}" is a directory for files.
     """
 
     def __init__(self, tap, parts, out, work, name, *, kernel="test", qemu="qemu",
@@ -205,6 +205,7 @@ class Boot:
         self.kernel, self.qemu, self.full, self.options = kernel, qemu, full, options
         self.seed = seed * 10000        # to be added to those of hosts and programs
         self.cpus = options.get("cpus")
+        options["options"] = [option.replace("{work}", work) for option in options.get("options", ())]
         self.disks = [(disk, size, fs, os.path.join(work, f"{name}-{disk}.img")) for disk, size, fs in disks]
 
     def _boot_files(self):

@@ -495,6 +495,8 @@ def flatten(stats):
     for key, value in stats.items():
         if key == "blocks":
             flat.update(value)
+        elif key == "paging":
+            flat.update({"paging-" + k: v for k, v in value.items()})
         elif key == "discards":
             flat.update({"discards-" + k: v for k, v in value.items()})
         elif key == "essa":
