@@ -25,6 +25,7 @@ SKIPS = [re.compile(text) for text in (
     r"^fs-btrfs.*: (order_cap|one_page_loses_the_folio|large_again|split_of_volatile|truncate_in_large|verity_\w+|encrypted)$",
     r"^swap-1cpu .*: (synchronous_device|freed_while_held)$",   # the kernel "run" has neither zram nor the test's files
     r"^(?!huge).*: content_after_compaction$",                  # other boots have no huge pages
+    r"^formats.* (e1k|journal|inline|bigalloc) \w+: (order_cap|large_again|truncate_in_large)$",      # no large folios
     r"^(io|formats).* (ext4|e1k|journal|inline|bigalloc) \w+: (clone_range|deduplication|nowait_writes)$",     # ext4 does none of these
     r"^hercules: IPL$",                                         # not installed
     r"1cpu.*: (all_cpus_on_one_frame|clock_needs_one_cpu)$")]
