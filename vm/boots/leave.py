@@ -89,8 +89,8 @@ def kexec(boot, guest):
 
 def kexec_unused(boot, guest):
     """Free frames are where the next kernel goes: the host takes them, and lets nobody use them."""
-    guest.set(mode="sweep", interval=1)
-    for i in range(10 if boot.full else 3):
+    guest.set(mode="sweep", interval=20)
+    for i in range(10 if boot.full else 2):
         # Memory that is free, and has not been: for each kernel in another place
         guest.sh("dd if=/dev/zero of=/tmp/f bs=1M count=100 2>/dev/null; rm /tmp/f; echo 1 >/proc/sys/vm/drop_caches")
         unused = flatten(guest.stats())["unused_dropped"]
