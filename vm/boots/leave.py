@@ -81,6 +81,7 @@ def kexec(boot, guest):
         start(boot, guest, command, *rest)
         same(boot, guest, digest, f"kexec with '{command}'")
         start(boot, guest, *FORCED)
+        same(boot, guest, digest, "one more kexec")     # and in the cache
     for _ in range(10 if boot.full else 1):
         discard_all(boot, guest, "kexec to a kernel like this one")
         start(boot, guest, *FORCED)

@@ -21,7 +21,7 @@ def meets(boot, guest, what):
 
 def paging(boot, guest):
     for name in ("/mnt/test/file", "/anonymous"):
-        guest.sh(f"head -c 48M /dev/urandom > {name}")
+        guest.sh(f"dd if=/dev/urandom of={name} bs=1M count=48 2>/dev/null")
     guest.sh("sync")
     sums = guest.out(SUMS)
     guest.set(resident_limit=LIMIT)
