@@ -116,7 +116,7 @@ checkpatch() {
 	local name=$1 src p file number type line level text allow series_of type_of file_of
 	src=$(base_source "$name")
 	case $name in
-	linux) set -- --strict --show-types --terse --showfile --no-summary --no-tree --max-line-length=100 ;;
+	linux) set -- --root=. --strict --show-types --terse --showfile --no-summary --no-tree --max-line-length=100 ;;
 	qemu) set -- --terse --no-summary --no-tree ;;
 	esac
 	: >"$work/used"
