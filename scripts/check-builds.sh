@@ -143,7 +143,8 @@ offer_feature() {
 build_at() {
 	local config=$1 out=$work/$1 targets=() s
 	configure "$work/src" "$out" "$TOP/configs/common.config" "$TOP/configs/$config.config"
-	if [[ $config == run ]] && ! grep -qx CONFIG_PAGE_HINTING=y "$out/.config"; then
+	# fixes come first, before there is a feature
+	if [[ $config == run ]] && grep -qx 'config PAGE_HINTING' "$work/src/mm/Kconfig" && ! grep -qx CONFIG_PAGE_HINTING=y "$out/.config"; then
 		echo "CONFIG_PAGE_HINTING cannot be switched on"
 		return 1
 	fi
@@ -156,13 +157,19 @@ build_at() {
 	if grep -i 'warning\|error' "$out/build.log"; then return 1; fi
 }
 
-# Is this source part of the configuration? Ask the Makefile beside it: "obj-y", or a symbol that is set.
+# is_built SOURCE OUT: is it part of the configuration? Ask the Makefile beside it: "obj-y", or symbols that are set,
+# those of the ifdefs around it too.
 is_built() {
-	local o line symbol
-	o=$(basename "${1%.*}").o
-	line=$(grep -hE "(^|[[:space:]])$o([[:space:]]|\\\\|\$)" "$work/src/$(dirname "$1")/Makefile" | head -n 1) || return 1
-	symbol=$(grep -o 'CONFIG_[A-Z0-9_]*' <<<"$line" | head -n 1) || return 0
-	grep -q "^$symbol=y" "$2/.config"
+	local object symbol
+	object=$(basename "${1%.*}").o
+	while read -r symbol; do
+		[[ $symbol == found ]] || grep -q "^$symbol=y" "$2/.config" || return 1
+	done < <(awk -v object="$object" '
+		{ symbol = match($0, /CONFIG_[A-Z0-9_]*/) ? substr($0, RSTART, RLENGTH) : "found" }
+		/^ifn?def|^ifn?eq/ { around[++depth] = symbol }
+		/^endif/ { depth-- }
+		!/^if/ { for (i = 1; i <= NF; i++) if ($i == object) { print symbol; while (depth) print around[depth--]; exit } }' \
+		"$work/src/$(dirname "$1")/Makefile" | grep . || echo none)
 }
 
 for ((i = 1; i <= ${#patches[@]}; i++)); do

@@ -264,6 +264,8 @@ class Guest:
             status = self.qmp("query-status")["status"]
             if status in wanted:
                 return status
+            if status == "guest-panicked":
+                raise VmError(f"{self.name}: the guest has stopped in a panic")
             if self._panicked():
                 return "guest-panicked"
             time.sleep(0.2)

@@ -100,7 +100,8 @@ class Hercules:
             problems.append(f"did not shut down within {self.timeout} seconds")
         if program.plan != program.points or not program.points:
             problems.append(f"{program.points} of {program.plan} tests")
-        self.tap.point(essas == 1, f"{self.name}: ESSA is tried once, to see if it is there", [f"{essas} operation exceptions"] if essas != 1 else [])
+        self.tap.point(essas == 2, f"{self.name}: ESSA is tried before the kernel is unpacked, and to see if it is there, and never again",
+                       [f"{essas} operation exceptions"] if essas != 2 else [])
         problems += filter(None, [fsck(disk)])
         self.tap.point(not problems, f"{self.name}: no warning, clean end and file system", problems)
         self.tap.note(f"{self.name}: {time.time() - start:.0f} s, {cpu:.0f} s of processor time")

@@ -118,8 +118,8 @@ def nothing_volatile(boot, guest, what):
 
 # With the reboot notifiers, and without
 RESTARTS = {"restart": "reboot -f", "emergency restart": "echo b >/proc/sysrq-trigger",
-            "panic": "echo 1 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger"}
-LAST_WORDS = [r"reboot: Restarting system", r"sysrq: ", r"sysrq triggered crash", r"Call Trace", r"^\S+ +\[<", r"Rebooting in 1 seconds"]
+            "panic": "echo reipl >/sys/firmware/shutdown_actions/on_panic; echo c >/proc/sysrq-trigger"}
+LAST_WORDS = [r"reboot: Restarting system", r"sysrq: ", r"sysrq triggered crash", r"Call Trace", r"^\S+ +\[<"]
 FIRMWARE = [r"^LOADPARM=|^Using virtio-blk|^Using SCSI scheme|^\.+$"]
 LOADED = 40                     # MB, beyond the end of what the firmware's loader loads
 
@@ -167,7 +167,7 @@ def frozen(boot, guest):
     digest = write_file(guest, few)
     ways = {"restart": "reboot -f", "halt": "echo reipl >/sys/firmware/shutdown_actions/on_halt; halt -f",
             "power-off": "echo reipl >/sys/firmware/shutdown_actions/on_poff; poweroff -f",
-            "panic": f"echo 1 >/proc/sys/kernel/panic; echo $({VOLATILE} | head -n 1) >{CORRUPT}; echo c >/proc/sysrq-trigger"}
+            "panic": f"echo $({VOLATILE} | head -n 1) >{CORRUPT}; " + RESTARTS["panic"]}
     for way, command in ways.items():
         what = way + " with a frozen page"
         discard_all(boot, guest, what, few * 9 // 10)
