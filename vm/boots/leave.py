@@ -119,7 +119,9 @@ def nothing_volatile(boot, guest, what):
 # With the reboot notifiers, and without
 RESTARTS = {"restart": "reboot -f", "emergency restart": "echo b >/proc/sysrq-trigger",
             "panic": "echo reipl >/sys/firmware/shutdown_actions/on_panic; echo c >/proc/sysrq-trigger"}
-LAST_WORDS = [r"reboot: Restarting system", r"sysrq: ", r"sysrq triggered crash", r"Call Trace", r"^\S+ +\[<"]
+CRASHED = [r"sysrq: ", r"sysrq triggered crash", r"CPU: \d+ UID: ", r"Tainted: ", r"Hardware name: ", r"Call Trace", r"\] +\[<",
+           r"locks? held by", r"\] +#\d+: "]
+LAST_WORDS = [r"reboot: Restarting system", *CRASHED]
 FIRMWARE = [r"^LOADPARM=|^Using virtio-blk|^Using SCSI scheme|^\.+$"]
 LOADED = 40                     # MB, beyond the end of what the firmware's loader loads
 
@@ -204,7 +206,7 @@ def kdump(boot, guest):
         boot.tap.point(low > 1000, f"{boot.name}: {low} of them in the memory that purgatory copies (more than 1000)")
         text = guest.restart("echo c > /proc/sysrq-trigger", may_panic=True)
         # the last words of the crash itself rarely make it to the console
-        judge(boot, guest, text, what, [r"sysrq triggered crash", r"Call Trace", r"^\S+ +\[<", r"sysrq: "])
+        judge(boot, guest, text, what, CRASHED)
         left = flatten(guest.stats())["volatile"]
         boot.tap.point(not left, f"{boot.name}: {what}: the dump kernel leaves no page volatile",
                        [f"{left} volatile pages"] if left else [])
