@@ -9,16 +9,15 @@ dir=${1-}
 [[ -d $dir ]] || die "$dir is not a directory"
 dir=$(readlink -f "$dir")
 need git
+
+# Is there a series for it?
+[[ -f $dir/Kbuild && -f $dir/mm/filemap.c ]] || die "$dir is not a Linux source tree; nothing was changed"
+version=$(kernel_version "$dir")
+BASE=$(base_of "$dir") || die "$dir is Linux $version, there are series for ${BASES[*]/%/.y}; nothing was changed"
 mapfile -t patches < <(series linux)
-((${#patches[@]})) || die "there are no patches in $TOP/patches/linux"
+((${#patches[@]})) || die "there are no patches in $TOP/patches/linux-$BASE"
 mapfile -t touched < <(touched "${patches[@]}")
 mapfile -t created < <(created "${patches[@]}")
-
-# 6.12.y?
-field() { sed -n "s/^$1 = //p" "$dir/Makefile" 2>/dev/null | head -n 1; }
-[[ -f $dir/Kbuild && -f $dir/mm/filemap.c ]] || die "$dir is not a Linux source tree; nothing was changed"
-version=$(field VERSION).$(field PATCHLEVEL).$(field SUBLEVEL)
-[[ $version == 6.12.* ]] || die "$dir is Linux $version, the series is for 6.12.y; nothing was changed"
 
 # Applied already?
 present=()
@@ -51,7 +50,7 @@ for f in "${touched[@]}"; do [[ ! -e $dir/$f ]] || existing+=("$f"); done
 ((${#existing[@]})) && tar -C "$dir" -cf - -- "${existing[@]}" | tar -C "$scratch/new" -xf -
 for p in "${patches[@]}"; do
 	(cd "$scratch/new" && GIT_CEILING_DIRECTORIES=$scratch git apply --whitespace=nowarn "$p") ||
-		die "${p##*/} does not apply to $dir ($version, series made on $(cat "$TOP/patches/linux/base")); nothing was changed"
+		die "${p##*/} does not apply to $dir ($version, series made on $(cat "$TOP/patches/linux-$BASE/base")); nothing was changed"
 done
 
 if ((git_tree)); then

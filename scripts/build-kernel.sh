@@ -2,8 +2,8 @@
 # Build a guest kernel and print the directory that holds bzImage, vmlinux and .config.
 # usage: scripts/build-kernel.sh [--base] [--add FRAGMENT]... CONFIG
 #        scripts/build-kernel.sh --tree DIR [--add FRAGMENT]... CONFIG
-#   CONFIG        configs/CONFIG.config, on top of tinyconfig and configs/common.config; not on the latter
-#                 when its first line is "# alone"
+#   CONFIG        configs/CONFIG.config, on top of tinyconfig, configs/common.config and what only this version has,
+#                 configs/VERSION.config; of tinyconfig alone when its first line is "# alone"
 #   --add FILE    one more fragment on top
 #   --base        the base kernel, without the series
 #   --tree DIR    build the kernel tree DIR as it is, incrementally (for work on the series)
@@ -24,21 +24,22 @@ config=${1-}
 
 if [[ -n $tree ]]; then
 	src=$tree
+	BASE=$(base_of "$tree") || die "there is no series for Linux $(kernel_version "$tree")"
 else
-	pristine=$("$TOP/scripts/fetch-linux.sh")
+	base_tree
 	src=$pristine key=${pristine##*/} patches=()
 	if ((!base)); then
 		mapfile -t patches < <(series linux)
-		((${#patches[@]})) || die "patches/linux is empty (did you mean --base?)"
-		src=$CACHE/work/linux key+=-$(hash_files "${patches[@]}")
+		((${#patches[@]})) || die "patches/linux-$BASE is empty (did you mean --base?)"
+		src=$CACHE/work/linux-$BASE key+=-$(hash_files "${patches[@]}")
 	fi
 fi
 
-[[ -n $config ]] || die "usage: ${0##*/} [--base] CONFIG; CONFIG is one of: $(cd "$TOP/configs" && echo *.config | sed 's/\.config//g')"
+[[ -n $config ]] || die "usage: ${0##*/} [--base] CONFIG; CONFIG is one of: $(cd "$TOP/configs" && echo [a-z]*.config | sed 's/\.config//g')"
 [[ -f $TOP/configs/$config.config ]] || die "no configs/$config.config"
 need "${CROSS}gcc" flex bison bc make
-fragments=("$TOP/configs/common.config" "$TOP/configs/$config.config" "${add[@]}")
-[[ $(head -n 1 "$TOP/configs/$config.config") != "# alone" ]] || unset 'fragments[0]'
+fragments=("$TOP/configs/common.config" "$TOP/configs/$BASE.config" "$TOP/configs/$config.config" "${add[@]}")
+[[ $(head -n 1 "$TOP/configs/$config.config") != "# alone" ]] || unset 'fragments[0]' 'fragments[1]'
 
 kmake() { make -C "$src" O="$out" ARCH=s390 CROSS_COMPILE="$CROSS" -j"$JOBS" "$@"; }
 
@@ -71,7 +72,7 @@ build() {
 
 # build_kept DIR: build in a work directory that stays, for the next revision, and keep the results
 build_kept() {
-	out=$CACHE/work/kernel-$config
+	out=$CACHE/work/kernel-$BASE-$config
 	# more of a configuration than the name says would have all of it built again each time
 	if ((${#add[@]})); then out+=-$(cat "${add[@]}" | hash_stdin); fi
 	if ((base)); then
@@ -84,10 +85,10 @@ build_kept() {
 	if ((base)); then rm -rf "$out"; fi
 }
 
-build_locked() { with_lock linux-tree build_kept "$1"; }
+build_locked() { with_lock "linux-tree-$BASE" build_kept "$1"; }
 
 if [[ -n $tree ]]; then
-	out=$CACHE/work/kernel-$config-$(hash_stdin <<<"$tree")
+	out=$CACHE/work/kernel-$BASE-$config-$(hash_stdin <<<"$tree")
 	build_tree() {
 		build
 		cp "$out/arch/s390/boot/bzImage" "$out/bzImage.new"

@@ -7,9 +7,9 @@
 
 POWERPC=powerpc64le-linux-gnu-
 need "${CROSS}gcc" "${CROSS}objdump" "${POWERPC}gcc" "${POWERPC}objdump" make git
+base_tree
 mapfile -t patches < <(series linux)
-((${#patches[@]})) || die "patches/linux is empty"
-pristine=$("$TOP/scripts/fetch-linux.sh")
+((${#patches[@]})) || die "patches/linux-$BASE is empty"
 compiler=$("${CROSS}gcc" --version | head -n 1)
 echo "1..$((${#patches[@]} + 2))"
 # What is built, until compare_off says otherwise.
@@ -31,7 +31,7 @@ configure() {
 }
 
 # prefix N: key of base, patches 1..N and what they are built with
-prefix() { { echo "$compiler ${pristine##*/} $(hash_files "${patches[@]:0:$1}")"; cat "$TOP"/configs/{common,off,run}.config; } | hash_stdin; }
+prefix() { { echo "$compiler ${pristine##*/} $(hash_files "${patches[@]:0:$1}")"; cat "$TOP"/configs/{common,"$BASE",off,run}.config; } | hash_stdin; }
 
 # --- 1: nothing changes ---------------------------------------------------------------------
 
@@ -53,8 +53,8 @@ as_text() {
 }
 
 series_off_objects() {
-	sync_tree "$CACHE/work/linux" "$pristine" "${patches[@]}"
-	off_objects "$b" "$CACHE/work/linux"
+	sync_tree "$CACHE/work/linux-$BASE" "$pristine" "${patches[@]}"
+	off_objects "$b" "$CACHE/work/linux-$BASE"
 }
 
 # off_key [N]: of the base, or of base and patches 1..N, and what its objects are built with
@@ -67,13 +67,13 @@ off_key() {
 }
 
 compare_off() {
-	local a b=$CACHE/work/objects-off-$arch o same=0 text=0 differ=0
+	local a b=$CACHE/work/objects-off-$BASE-$arch o same=0 text=0 differ=0
 	a=$(cached "$CACHE/objects/$(off_key)" off_objects "$pristine")
 	# an object that another configuration has left behind would count
 	if [[ $(cat "$b/base" 2>/dev/null) != "$a" ]]; then rm -rf "$b"; fi
 	mkdir -p "$b"
 	echo "$a" >"$b/base"
-	with_lock linux-tree series_off_objects
+	with_lock "linux-tree-$BASE" series_off_objects
 	diff <(objects "$a") <(objects "$b") | sed 's/^/# only in one: /' || true
 	while read -r o; do
 		if [[ $o == fs/btrfs/super.o ]]; then
@@ -120,12 +120,12 @@ check_off() {
 		failed=1
 	fi
 }
-check_off s390 "$CROSS" "common off" "mm/ fs/ arch/s390/mm/"
+check_off s390 "$CROSS" "common $BASE off" "mm/ fs/ arch/s390/mm/"
 check_off powerpc "$POWERPC" powerpc "mm/ arch/powerpc/mm/ arch/powerpc/platforms/pseries/"
 
 # --- 2: each patch builds -------------------------------------------------------------------
 
-work=$CACHE/work/bisect
+work=$CACHE/work/bisect-$BASE
 mkdir -p "$work"
 mapfile -t sources < <(touched "${patches[@]}" | grep '\.[cS]$' | grep '^\(mm\|fs\|kernel\|lib\|arch/s390\|block\)/')
 configs=(off run)
@@ -142,7 +142,7 @@ offer_feature() {
 # Build what the first N patches have; on failure or a warning: the messages.
 build_at() {
 	local config=$1 out=$work/$1 targets=() s
-	configure "$work/src" "$out" "$TOP/configs/common.config" "$TOP/configs/$config.config"
+	configure "$work/src" "$out" "$TOP"/configs/{common,"$BASE","$config"}.config
 	# fixes come first, before there is a feature
 	if [[ $config == run ]] && grep -qx 'config PAGE_HINTING' "$work/src/mm/Kconfig" && ! grep -qx CONFIG_PAGE_HINTING=y "$out/.config"; then
 		echo "CONFIG_PAGE_HINTING cannot be switched on"

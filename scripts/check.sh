@@ -34,6 +34,8 @@ headers() {
 	local p i=0 f
 	while read -r p; do
 		i=$((i + 1)) f=${p#"$TOP"/}
+		# of another series, and looked at there
+		[[ $f == "patches/$1/"* ]] || { [[ -f $p ]] || echo "patches/$1/series: there is no $f"; continue; }
 		[[ ${p##*/} == "$(printf %04d $i)"-* ]] || echo "$f: number $i expected"
 		sed '/^---$/q' "$p" | sed -z 's/\n / /g' >"$work/head"	# long header lines are folded
 		grep -q '^From: .* <.*@.*>$' "$work/head" || echo "$f: no From"
@@ -48,12 +50,12 @@ headers() {
 
 orphans() {
 	local f
-	for f in patches/*; do [[ $f == patches/linux || $f == patches/qemu ]] || echo "$f: does not belong there"; done
-	for f in patches/linux/* patches/qemu/*; do
-		[[ -e $f ]] || continue
+	for f in patches/*; do [[ " ${names[*]} " == *" ${f#patches/} "* ]] || echo "$f: does not belong there"; done
+	for f in patches/*/*; do
 		case ${f##*/} in
-		base|0000-cover-letter.txt) ;;
-		[0-9][0-9][0-9][0-9]-*.patch) ;;
+		base|0000-cover-letter.txt|differences) ;;
+		series) [[ $f == "patches/linux-${BASES[1]}/"* ]] || echo "$f: does not belong there" ;;
+		[0-9][0-9][0-9][0-9]-*.patch) series "$(basename "${f%/*}")" | grep -qxF "$TOP/$f" || echo "$f: not in the series" ;;
 		*) echo "$f: does not belong there" ;;
 		esac
 	done
@@ -66,36 +68,37 @@ vanilla() {
 	local f src dir=$work/vanilla
 	src=$("$TOP/scripts/fetch-linux.sh" --vanilla)
 	mkdir "$dir"
-	mapfile -t patches < <(series linux)
+	mapfile -t patches < <(series linux-6.12)
 	while read -r f; do
 		[[ ! -e $src/$f ]] || (cd "$src" && cp -p --parents "$f" "$dir")
 	done < <(touched "${patches[@]}")
 	apply_patches "$dir" "${patches[@]}"
 }
 
-# Without what depends on the exact base: line numbers and blob names.
-normalise() { sed -E 's/^@@ -[0-9,]+ \+[0-9,]+ @@.*/@@/; /^index [0-9a-f]{40}\.\./d' "$1"; }
-
 reexport() {
-	local p base
-	mkdir "$work/$1-patches"
-	export_patches "$work/$1" "$work/$1-patches"
+	local new=$work/$1-patches p other base
+	mkdir "$new"
+	export_patches "$work/$1" "$new"
 	base=$(git -C "$work/$1" log -1 --format=%s base)
-	diff <(series "$1" | sed 's,.*/,,') <(find "$work/$1-patches" -name '*.patch' -printf '%f\n' | sort) || return 0
-	for p in "$work/$1-patches"/*.patch; do
-		cmp -s "$p" "patches/$1/${p##*/}" && continue
-		if [[ $base != *" $(<"patches/$1/base")" ]] &&
-		   cmp -s <(normalise "$p") <(normalise "patches/$1/${p##*/}"); then
+	if [[ -f patches/$1/series ]]; then
+		share_patches "$new" "linux-${BASES[0]}"
+		diff "patches/$1/series" "$new/series" || return 0
+	fi
+	diff <(cd "$new" && ls -- *.patch) <(cd "patches/$1" && ls -- *.patch) || return 0
+	for p in "$new"/*.patch; do
+		other=patches/$1/${p##*/}
+		cmp -s "$p" "$other" && continue
+		if [[ $base != *" $(<"patches/$1/base")" ]] && cmp -s <(normalise "$p") <(normalise "$other"); then
 			continue
 		fi
-		diff "patches/$1/${p##*/}" "$p" | head -n 20 || true
+		diff "$other" "$p" | head -n 20 || true
 	done
 }
 
 overlay() {
 	local d
 	mkdir "$work/overlay"
-	export_overlay "$work/linux" "$work/overlay"
+	export_overlay "$work/linux-${BASES[0]}" "$work/overlay"
 	diff "$work/overlay/MAINTAINERS" MAINTAINERS || true
 	for d in "${overlay_dirs[@]}"; do
 		[[ -e $d || -e $work/overlay/$d ]] || continue
@@ -116,12 +119,12 @@ checkpatch() {
 	local name=$1 src p file number type line level text allow series_of type_of file_of
 	src=$(base_source "$name")
 	case $name in
-	linux) set -- --root=. --strict --show-types --terse --showfile --no-summary --no-tree --max-line-length=100 ;;
+	linux-*) set -- --root=. --strict --show-types --terse --showfile --no-summary --no-tree --max-line-length=100 ;;
 	qemu) set -- --terse --no-summary --no-tree ;;
 	esac
-	: >"$work/used"
 	# PATH: codespell's dictionary belongs to the system's python3
 	while read -r p; do
+		[[ $p == */$name/* ]] || continue	# of another series, and looked at there
 		(cd "$src" && PATH=/usr/bin:/bin perl scripts/checkpatch.pl "$@" "$p") 2>&1 |
 			sed "s,^:,patches/$name/${p##*/}:,"
 	done < <(series "$name") >"$work/checkpatch" || true
@@ -133,13 +136,15 @@ checkpatch() {
 		while read -r allow; do
 			read -r series_of type_of file_of _ <<<"$allow"
 			# shellcheck disable=SC2053	# the file is a pattern
-			[[ $series_of == "$name" && $type == "$type_of" && $file == $file_of ]] || continue
+			[[ $series_of == "${name%-*}" && $type == "$type_of" && $file == $file_of ]] || continue
 			echo "$allow" >>"$work/used"
 			continue 2
 		done < <(grep -v '^ *\(#\|$\)' scripts/checkpatch-allow.txt)
 		echo "$file:$number $level:$type: $text"
 	done <"$work/checkpatch"
-	grep "^$name " scripts/checkpatch-allow.txt | while read -r allow; do
+}
+allowed() {
+	grep -v '^#' scripts/checkpatch-allow.txt | while read -r allow; do
 		[[ $allow == *' # '?* ]] || echo "checkpatch-allow.txt: no reason: $allow"
 		grep -qxF -- "$allow" "$work/used" || echo "checkpatch-allow.txt: not needed: $allow"
 	done
@@ -178,22 +183,26 @@ names() {
 	files | tr '\n' '\0' | xargs -0 grep -nIE "${hosts:-^\$^}|(^|[^[:alnum:]_.\$}~/-])/(work|root)/" || true
 }
 
-for s in linux qemu; do
-	if [[ -z $(series $s) ]]; then
+names=("${BASES[@]/#/linux-}" qemu)
+: >"$work/used"
+for s in "${names[@]}"; do
+	if [[ -z $(series "$s") ]]; then
 		run "$s: there are patches" echo "patches/$s is empty"
 		continue
 	fi
-	run "$s: numbers, From, Subject, Signed-off-by, cover letter" headers $s
-	run "$s: applies to its base in order, no fuzz" applies $s
-	[[ ! -d $work/$s ]] || run "$s: export of the import is identical" reexport $s
-	run "$s: checkpatch, but for what checkpatch-allow.txt gives reasons" checkpatch $s
+	run "$s: numbers, From, Subject, Signed-off-by, cover letter" headers "$s"
+	run "$s: applies to its base in order, no fuzz" applies "$s"
+	[[ ! -d $work/$s ]] || run "$s: export of the import is identical" reexport "$s"
+	run "$s: checkpatch, but for what checkpatch-allow.txt gives reasons" checkpatch "$s"
 done
-if [[ -d $work/linux ]]; then
-	run "linux: overlay equals the files that the series creates" overlay
+run "nothing in checkpatch-allow.txt that is not needed" allowed
+if ((${#BASES[@]} > 1)); then run "the series for ${BASES[*]} differ as they are meant to" "$TOP/scripts/compare-series.sh"; fi
+if [[ -d $work/linux-${BASES[0]} ]]; then
+	run "overlay equals the files that the series creates" overlay
 	if "$TOP/scripts/fetch-linux.sh" --vanilla >/dev/null 2>&1; then
-		run "linux: applies to vanilla 6.12.y, no fuzz" vanilla
+		run "linux-6.12: applies to vanilla 6.12.y, no fuzz" vanilla
 	else
-		skip "linux: applies to vanilla 6.12.y, no fuzz" "the tarball cannot be had"
+		skip "linux-6.12: applies to vanilla 6.12.y, no fuzz" "the tarball cannot be had"
 	fi
 fi
 run "no orphans in patches" orphans

@@ -1,43 +1,65 @@
 #!/bin/bash
 # Print the directory of a pristine, unpacked base kernel tree.
 # usage: scripts/fetch-linux.sh [--vanilla]
-#   default        the distribution's linux-source-6.12 package, newest version offered
+#   default        the distribution's linux-source-$BASE package, newest version offered. BASE is 6.12 (Debian 12 and 13) or
+#                  7.3 (Debian 13's backports); when it is not given, and the archive has no linux-source-X of
+#                  the first of them any more, the other one.
 #   --vanilla      another, unpatched 6.12.y, to see that the series applies there, too: the orig tarball
 #                  of a Debian 13 kernel, 6.12.107 where it is still to be had
-#   LINUX_TARBALL= any other 6.12.y tarball;  LINUX= any unpacked 6.12.y tree
+#   LINUX_TARBALL= any other tarball of a kernel that there is a series for;  LINUX= any unpacked tree
 . "$(dirname "$0")/lib.sh"
 
-package=linux-source-6.12
-tarball=/usr/src/$package.tar.xz
+[[ -z ${BASE-} || " ${BASES[*]} " == *" $BASE "* ]] || die "BASE=$BASE: there are series for ${BASES[*]}"
 
-# Newest version of the package, or what is installed when there is no network.
+# package_tarball VERSION: newest version of the package, or what is installed when there is no network. Nothing if there is none.
 package_tarball() {
-	local candidate current
+	local package=linux-source-$1 tarball=/usr/src/linux-source-$1.tar.xz candidate current
 	need apt-cache dpkg-query
 	# shellcheck disable=SC2016
-	current=$(dpkg-query -W -f '${Version}' $package 2>/dev/null || true)
-	candidate=$(apt-cache policy $package | sed -n 's/^ *Candidate: //p')
+	current=$(dpkg-query -W -f '${Version}' "$package" 2>/dev/null || true)
+	candidate=$(apt-cache policy "$package" | sed -n 's/^ *Candidate: //p')
 	if [[ ${candidate:-(none)} == '(none)' && -z $current ]]; then
-		die "no package $package among the machine's apt sources; use LINUX_TARBALL= or LINUX="
-	fi
-	if [[ -f $tarball && $current == "$candidate" ]]; then
+		backport "$1"
+	elif [[ -f $tarball && $current == "$candidate" ]]; then
 		echo "$tarball"
 	elif ((EUID == 0)); then
 		say "installing $package $candidate"
-		apt_system install $package ||
+		apt_system install "$package" ||
 			[[ -f $tarball ]] || die "cannot install $package"
 		echo "$tarball"
 	else
-		cached "$CACHE/downloads/$package-$candidate" download_package >/dev/null
+		cached "$CACHE/downloads/$package-$candidate" download_package apt-get "$package" >/dev/null
 		echo "$CACHE/downloads/$package-$candidate$tarball"
 	fi
 }
+# download_package DIR APT-GET PACKAGE
 download_package() {
-	say "downloading $package"
+	say "downloading $3"
 	cd "$1"
-	apt-get -q download $package
+	$2 -q download "$3" >download.log 2>&1 || { cat download.log; return 1; }
 	dpkg -x ./*.deb .
 	rm ./*.deb
+}
+
+# backport VERSION: the package from Debian 13's backports, which the machine need not know. It is not installed.
+backport() {
+	local package=linux-source-$1 tarball=usr/src/linux-source-$1.tar.xz candidate dir
+	apt_dir=$CACHE/apt-backports
+	apt_private_update
+	candidate=$(apt_private apt-cache policy "$package" | sed -n 's/^ *Candidate: //p')
+	if [[ ${candidate:-(none)} != '(none)' ]]; then
+		dir=$(cached "$CACHE/downloads/$package-$candidate" download_package "apt_private apt-get" "$package")
+	else
+		# gone from the archive, but an earlier run may have kept it
+		dir=$(find "$CACHE/downloads" -maxdepth 1 -name "$package-*.ok" 2>/dev/null | sort -V | tail -n 1)
+		dir=${dir%.ok}
+	fi
+	[[ -z $dir ]] || echo "$dir/$tarball"
+}
+apt_write_sources() {
+	apt_suites | sed -nE 's,^(\S+) (bookworm|trixie)$,\1,p' | sort -u | while read -r uri; do
+		echo "deb [signed-by=$apt_keyring] $uri trixie-backports main"
+	done
 }
 
 # Pristine copy of a user's tree: a git tree's HEAD, or a plain tree that was never built in.
@@ -62,11 +84,18 @@ if [[ ${1-} == --vanilla ]]; then
 	dir=$(unpacked linux "$tarball")
 elif [[ -n ${LINUX-} ]]; then
 	dir=$(user_tree)
+elif [[ -n ${LINUX_TARBALL-} ]]; then
+	dir=$(unpacked linux "$LINUX_TARBALL")
 else
-	tarball=${LINUX_TARBALL:-$(package_tarball)}
+	for base in ${BASE:-${BASES[@]}}; do
+		tarball=$(package_tarball "$base")
+		[[ -z $tarball ]] || break
+		say "no package linux-source-$base among the machine's apt sources and in Debian 13's backports"
+	done
+	[[ -n $tarball ]] || die "no kernel to start from; use LINUX_TARBALL= or LINUX="
 	dir=$(unpacked linux "$tarball")
 fi
-version=$(make -s -C "$dir" kernelversion)
-[[ $version == 6.12.* ]] || die "the base is $version, this series is for 6.12.y"
-say "base kernel: $version"
+base=$(base_of "$dir") || die "the base is $(kernel_version "$dir"), there are series for ${BASES[*]}"
+[[ ${1-} == --vanilla || $base == "${BASE:-$base}" ]] || die "the base is $(kernel_version "$dir"), not BASE=$BASE"
+say "base kernel: $(kernel_version "$dir")"
 echo "$dir"

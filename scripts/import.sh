@@ -1,10 +1,10 @@
 #!/bin/bash
 # Base and patches as a git tree: a commit tagged "base", then one commit a patch.
-# usage: scripts/import.sh linux|qemu DIR
+# usage: scripts/import.sh linux-VERSION|qemu DIR
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/series.sh"
 
-(($# == 2)) || die "usage: ${0##*/} linux|qemu DIR"
+(($# == 2)) || die "usage: ${0##*/} linux-VERSION|qemu DIR"
 name=$1 dir=$2
 [[ ! -e $dir ]] || die "$dir exists already"
 need git

@@ -12,6 +12,8 @@ JOBS=${JOBS:-$(nproc)}
 # s390x tool chain; kbuild appends gcc, ld, ...
 CROSS=${CROSS_COMPILE:-s390x-linux-gnu-}
 export TOP CACHE JOBS CROSS
+# The kernels that there is a series for, patches/linux-$BASE, the one that is worked on first.
+BASES=(6.12)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { printf '%s: error: %s\n' "${0##*/}" "$*" >&2; exit 1; }
@@ -82,20 +84,46 @@ fill_cache() {
 	touch -- "$dir.ok"
 }
 
-# series NAME: the patches of patches/NAME in order, one path a line.
-series() { find "$TOP/patches/$1" -maxdepth 1 -name '[0-9]*.patch' ! -name '0000-*' 2>/dev/null | sort; }
+# series NAME: the patches of patches/NAME in order, one path a line. "linux" is the one for the base that base_tree has
+# found. A file "series" names those that are in another directory, too, as they are the same there.
+series() {
+	local dir=$TOP/patches/${1/%linux/linux-${BASE-}} p
+	if [[ -f $dir/series ]]; then
+		while read -r p; do realpath -sm "$dir/$p"; done <"$dir/series"
+	else
+		find "$dir" -maxdepth 1 -name '[0-9]*.patch' ! -name '0000-*' 2>/dev/null | sort
+	fi
+}
+
+# base_tree: set $pristine to the base kernel's tree, and $BASE to what series there is for it.
+base_tree() {
+	pristine=$("$TOP/scripts/fetch-linux.sh")
+	BASE=$(base_of "$pristine") || die "there is no series for Linux $(kernel_version "$pristine")"
+	export BASE
+}
+
+# kernel_version DIR: 6.12.117
+kernel_version() { sed -n 's/^\(VERSION\|PATCHLEVEL\|SUBLEVEL\) = //p' "$1/Makefile" 2>/dev/null | head -n 3 | paste -sd.; }
+
+# base_of DIR: the base whose series may fit this tree: the same version, or for the newest one anything later, too.
+base_of() {
+	local version
+	version=$(kernel_version "$1")
+	[[ $version == [0-9]*.*.* ]] || return 1
+	version=${version%.*}
+	if [[ " ${BASES[*]} " == *" $version "* ]]; then
+		echo "$version"
+	elif [[ $(printf '%s\n' "${BASES[@]}" "$version" | sort -V | tail -n 1) == "$version" ]]; then
+		printf '%s\n' "${BASES[@]}" | sort -V | tail -n 1
+	else
+		return 1
+	fi
+}
 
 # touched PATCH...: the files they name.
 touched() { (($# == 0)) || sed -n 's,^\(---\|+++\) [ab]/,,p' "$@" | sort -u; }
 # created PATCH...: files that do not exist before.
 created() { (($# == 0)) || awk '/^--- \/dev\/null$/ { getline; sub(/^\+\+\+ b\//, ""); print }' "$@" | sort -u; }
-
-# series_hash NAME: "none" without patches.
-series_hash() {
-	local p
-	mapfile -t p < <(series "$1")
-	hash_files "${p[@]}"
-}
 
 # apply_patches DIR PATCH...: in order, without fuzz; git apply knows none.
 # (The ceiling keeps git from taking an enclosing repository's work tree for its own.)

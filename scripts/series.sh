@@ -11,7 +11,7 @@ unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
 overlay_dirs=(arch block Documentation drivers fs include init io_uring ipc kernel lib mm net
 	rust samples security tools usr virt)
 
-# base_repo linux|qemu: bare repository with the base tree as one commit, tagged "base" (cached).
+# base_repo SERIES: bare repository with the base tree as one commit, tagged "base" (cached).
 base_repo() {
 	local src
 	src=$(base_source "$1")
@@ -19,9 +19,9 @@ base_repo() {
 }
 base_source() {
 	case $1 in
-	linux) "$TOP/scripts/fetch-linux.sh" ;;
+	linux-*) BASE=${1#linux-} "$TOP/scripts/fetch-linux.sh" ;;
 	qemu) "$TOP/scripts/fetch-qemu.sh" ;;
-	*) die "no series called '$1' (there are: linux, qemu)" ;;
+	*) die "no series called '$1' (there are: ${BASES[*]/#/linux-} qemu)" ;;
 	esac
 }
 make_base_repo() {
@@ -35,7 +35,7 @@ make_base_repo() {
 }
 base_version() {
 	case $1 in
-	linux) make -s -C "$2" kernelversion ;;
+	linux-*) kernel_version "$2" ;;
 	qemu) cat "$2/VERSION" ;;
 	esac
 }
@@ -71,6 +71,33 @@ export_patches() {
 		--no-attach --no-signoff --no-notes --no-cover-letter --no-color --no-ext-diff --no-textconv \
 		--subject-prefix=PATCH --src-prefix=a/ --dst-prefix=b/ -O/dev/null --stat=72 --summary \
 		-o "$2" base..HEAD
+}
+
+# Without what depends on the exact base: line numbers and blob names.
+normalise() { sed -E 's/^@@ -[0-9,]+ \+[0-9,]+ @@.*/@@/; /^index [0-9a-f]{40}\.\./d' "$1"; }
+subject_of() { sed '/^$/q' "$1" | sed -z 's/\n / /g' | sed -n 's/^Subject: //p'; }
+
+# twin PATCH SERIES: the patch of the same subject there, if any.
+twin() {
+	local p subject
+	subject=$(subject_of "$1")
+	while read -r p; do
+		if [[ $(subject_of "$p") == "$subject" ]]; then echo "$p"; return; fi
+	done < <(series "$2")
+}
+
+# share_patches DIR SERIES: list the patches of DIR in DIR/series; those that SERIES has, too, are not kept twice.
+share_patches() {
+	local p other
+	for p in "$1"/*.patch; do
+		other=$(twin "$p" "$2")
+		if [[ -n $other ]] && cmp -s <(normalise "$p") <(normalise "$other"); then
+			rm "$p"
+			realpath -sm --relative-to="$TOP/patches/x" "$other"
+		else
+			echo "${p##*/}"
+		fi
+	done >"$1/series"
 }
 
 # export_overlay DIR OUT: every file that base..HEAD creates, and what it adds to MAINTAINERS.

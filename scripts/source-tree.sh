@@ -3,7 +3,7 @@
 # and there is one only: who changes it holds the lock "experiments" while he does (vm/mutants).
 . "$(dirname "$0")/lib.sh"
 
-pristine=$("$TOP/scripts/fetch-linux.sh")
+base_tree
 mapfile -t patches < <(series linux)
-sync_tree "$CACHE/work/experiments" "$pristine" "${patches[@]}"
-echo "$CACHE/work/experiments"
+sync_tree "$CACHE/work/experiments-$BASE" "$pristine" "${patches[@]}"
+echo "$CACHE/work/experiments-$BASE"

@@ -1,19 +1,16 @@
 #!/bin/bash
-# TAP tests of apply.sh, on small trees that hold only the files the series touches.
+# TAP tests of apply.sh with each series, on small trees that hold only the files the series touches.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/series.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mapfile -t patches < <(series linux)
-((${#patches[@]})) || die "patches/linux is empty"
-src=$("$TOP/scripts/fetch-linux.sh")
 export GIT_COMMITTER_NAME=test GIT_COMMITTER_EMAIL=test@invalid GIT_AUTHOR_NAME=test GIT_AUTHOR_EMAIL=test@invalid
 
 # tree NAME: fresh tree in $t
 tree() {
 	local f
-	t=$work/$1
+	t=$work/$BASE/$1
 	mkdir "$t"
 	for f in Makefile Kbuild mm/filemap.c $(touched "${patches[@]}"); do
 		[[ ! -e $src/$f ]] || (cd "$src" && cp -p --parents "$f" "$t")
@@ -26,13 +23,10 @@ git_tree() {
 	git -C "$t" commit -q -m base
 }
 state() { (cd "$t" && find . -name .git -prune -o -type f -print0 | sort -z | xargs -0 sha256sum | hash_stdin); }
-# A file that the series changes: the last one, so that everything before it has applied when it fails.
-victim=$(sed -n 's,^--- a/,,p' "${patches[@]}" | tail -n 1)
-
 n=0
 verdict() {
 	n=$((n + 1))
-	if (($1 == 0)); then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$work/log"; fi
+	if (($1 == 0)); then echo "ok $n - $BASE: $2"; else echo "not ok $n - $BASE: $2"; sed 's/^/# /' "$work/log"; fi
 }
 apply() { "$TOP/scripts/apply.sh" "$t" >"$work/log" 2>&1; }
 succeeds() { local rc=0; apply && "${@:2}" || rc=1; verdict $rc "$1"; }
@@ -47,64 +41,79 @@ refuses() {
 	verdict $rc "$1"
 }
 
-echo 1..13
-# what the tree must look like afterwards, by way of git am
-git_tree reference
-am "$t" "${patches[@]}"
-want=$(state)
-is_right() { [[ $(state) == "$want" ]]; }
-is_right_git() { is_right && [[ $(git -C "$t" rev-list --count HEAD) == $((${#patches[@]} + 1)) ]]; }
+test_base() {
+	local patches src victim want f
+	base_tree
+	mapfile -t patches < <(series linux)
+	((${#patches[@]})) || die "patches/linux-$BASE is empty"
+	src=$pristine
+	# A file that the series changes: the last one, so that everything before it has applied when it fails.
+	victim=$(sed -n 's,^--- a/,,p' "${patches[@]}" | tail -n 1)
 
-git_tree git
-succeeds "git tree: applied as commits" is_right_git
-refuses "git tree: refused the second time" "carries the series already"
-tree plain
-succeeds "plain tree: applied" is_right
-refuses "plain tree: refused the second time" "carries the series already"
+	# what the tree must look like afterwards, by way of git am
+	git_tree reference
+	am "$t" "${patches[@]}"
+	want=$(state)
+	is_right() { [[ $(state) == "$want" ]]; }
+	is_right_git() { is_right && [[ $(git -C "$t" rev-list --count HEAD) == $((${#patches[@]} + 1)) ]]; }
 
-git_tree dirty
-echo >>"$t/Makefile"
-refuses "git tree with uncommitted changes: refused" "uncommitted changes"
+	git_tree git
+	succeeds "git tree: applied as commits" is_right_git
+	refuses "git tree: refused the second time" "carries the series already"
+	tree plain
+	succeeds "plain tree: applied" is_right
+	refuses "plain tree: refused the second time" "carries the series already"
 
-git_tree middle
-mkdir "$t/.git/rebase-apply"
-refuses "git tree in the middle of a rebase: refused" "in the middle"
+	git_tree dirty
+	echo >>"$t/Makefile"
+	refuses "git tree with uncommitted changes: refused" "uncommitted changes"
 
-tree other
-sed -i 's/^PATCHLEVEL = .*/PATCHLEVEL = 13/' "$t/Makefile"
-refuses "another version: refused" "is for 6.12.y"
+	git_tree middle
+	mkdir "$t/.git/rebase-apply"
+	refuses "git tree in the middle of a rebase: refused" "in the middle"
 
-t=$work/empty
-mkdir "$t"
-refuses "not a kernel tree: refused" "not a Linux source tree"
+	tree other
+	sed -i 's/^VERSION = .*/VERSION = 5/' "$t/Makefile"
+	refuses "another version: refused" "there are series for"
 
-tree partly
-f=$(created "${patches[@]}" | head -n 1)
-mkdir -p "$t/${f%/*}"
-echo >"$t/$f"
-refuses "tree with one of the new files: refused" "files that the series creates"
+	t=$work/$BASE/empty
+	mkdir "$t"
+	refuses "not a kernel tree: refused" "not a Linux source tree"
 
-tree conflict
-sed -i 's/$/ /' "$t/$victim"
-refuses "plain tree, a patch does not apply: nothing changed" "does not apply"
+	tree partly
+	f=$(created "${patches[@]}" | head -n 1)
+	mkdir -p "$t/${f%/*}"
+	echo >"$t/$f"
+	refuses "tree with one of the new files: refused" "files that the series creates"
 
-git_tree conflict-git
-sed -i 's/$/ /' "$t/$victim"
-git -C "$t" commit -q -a -m conflict
-refuses "git tree, a patch does not apply: nothing changed" "does not apply"
+	tree conflict
+	sed -i 's/$/ /' "$t/$victim"
+	refuses "plain tree, a patch does not apply: nothing changed" "does not apply"
 
-# a hook of the user's that says no, half way through
-git_tree hook
-# shellcheck disable=SC2016	# expanded by the hook
-printf '#!/bin/sh\n[ $(git rev-list --count HEAD) -lt 2 ]\n' >"$t/.git/hooks/pre-applypatch"
-chmod +x "$t/.git/hooks/pre-applypatch"
-if ((${#patches[@]} > 1)); then
-	refuses "git am stopped half way: nothing changed" "is as it was"
-else
-	echo "ok $((n += 1)) # SKIP one patch only"
-fi
+	git_tree conflict-git
+	sed -i 's/$/ /' "$t/$victim"
+	git -C "$t" commit -q -a -m conflict
+	refuses "git tree, a patch does not apply: nothing changed" "does not apply"
 
-# A plain tree inside somebody else's repository is a plain tree.
-git_tree outer
-tree outer/inner
-succeeds "plain tree inside another repository: applied" is_right
+	# a hook of the user's that says no, half way through
+	git_tree hook
+	# shellcheck disable=SC2016	# expanded by the hook
+	printf '#!/bin/sh\n[ $(git rev-list --count HEAD) -lt 2 ]\n' >"$t/.git/hooks/pre-applypatch"
+	chmod +x "$t/.git/hooks/pre-applypatch"
+	if ((${#patches[@]} > 1)); then
+		refuses "git am stopped half way: nothing changed" "is as it was"
+	else
+		echo "ok $((n += 1)) # SKIP one patch only"
+	fi
+
+	# A plain tree inside somebody else's repository is a plain tree.
+	git_tree outer
+	tree outer/inner
+	succeeds "plain tree inside another repository: applied" is_right
+}
+
+echo "1..$((13 * ${#BASES[@]}))"
+for b in "${BASES[@]}"; do
+	mkdir "$work/$b"
+	BASE=$b test_base
+done
