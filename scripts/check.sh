@@ -63,6 +63,16 @@ orphans() {
 
 applies() { sparse_import "$1" "$work/$1"; }
 
+# Each patch has somebody to decide on it; the cover letter tells the base and all files.
+mails() {
+	"$TOP/scripts/mail.sh" "$1" "$work/mail-$1" >"$work/to"
+	awk '/^[0-9]/ { if (patch) print patch ": nobody decides on it"; patch = $1 } /^  To: .*@/ { patch = "" }
+		END { if (patch) print patch ": nobody decides on it" }' "$work/to"
+	[[ $(grep -c '^[0-9]' "$work/to") == $(series "$1" | wc -l) ]] || echo "not as many mails as patches"
+	grep -q "^Base: .*$(<"patches/$1/base")" "$work/mail-$1"/0000-* || echo "no base in the cover letter"
+	grep -q ' files changed, ' "$work/mail-$1"/0000-* || echo "no summary in the cover letter"
+}
+
 # Vanilla 6.12.y, whose mm/ differs from the packaged kernel's. "git apply" takes no fuzz.
 vanilla() {
 	local f src dir=$work/vanilla
@@ -193,6 +203,7 @@ for s in "${names[@]}"; do
 	run "$s: numbers, From, Subject, Signed-off-by, cover letter" headers "$s"
 	run "$s: applies to its base in order, no fuzz" applies "$s"
 	[[ ! -d $work/$s ]] || run "$s: export of the import is identical" reexport "$s"
+	run "$s: can be mailed" mails "$s"
 	run "$s: checkpatch, but for what checkpatch-allow.txt gives reasons" checkpatch "$s"
 done
 run "nothing in checkpatch-allow.txt that is not needed" allowed

@@ -1,0 +1,76 @@
+#!/bin/bash
+# Make a series ready to be mailed, and say to whom. Nothing is sent.
+# usage: scripts/mail.sh [--version N] [--since REV] linux-VERSION|qemu DIR
+#   DIR          new directory for the mails: patches, and the cover letter with what it needs (base, range-diff)
+#   --version N  [PATCH vN ...]
+#   --since REV  a revision of this repository, from which the last version was mailed: adds the range-diff
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/series.sh"
+
+version=1 since=''
+while [[ ${1-} == --* ]]; do
+	case $1 in
+	--version) version=$2; shift ;;
+	--since) since=$2; shift ;;
+	*) die "unknown option $1" ;;
+	esac
+	shift
+done
+(($# == 2)) || die "usage: ${0##*/} [--version N] [--since REV] linux-VERSION|qemu DIR"
+name=$1 out=$2
+[[ ! -e $out ]] || die "$out exists already"
+out=$(readlink -f "$out")
+[[ $version == [1-9]* && $version != *[!0-9]* ]] || die "--version $version is no number"
+need git perl
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+src=$(base_source "$name")
+sparse_import "$name" "$work/new"
+dir=$work/new
+
+# The series as it was then, as a branch beside the new one. It may have been made on another base, so without context.
+if [[ -n $since ]]; then
+	git -C "$TOP" rev-parse -q --verify "$since^{commit}" >/dev/null || die "no revision $since here"
+	mkdir "$work/then"
+	git -C "$TOP" archive "$since" patches | tar -C "$work/then" -xf -
+	mapfile -t old < <(TOP=$work/then series "$name")
+	((${#old[@]})) || die "there is no series $name in $since"
+	git -C "$dir" checkout -q -b last base
+	{ touched "${old[@]}" | sed 's,^,/,'; echo .gitattributes; } | git -C "$dir" sparse-checkout add --stdin
+	am "$dir" "${old[@]}"
+	git -C "$dir" checkout -q "$name"
+fi
+
+prefix=PATCH
+((version == 1)) || prefix+=" v$version"
+GIT_COMMITTER_NAME=$(git -C "$dir" log -1 --format=%an) GIT_COMMITTER_EMAIL=$(git -C "$dir" log -1 --format=%ae) \
+	git -C "$dir" format-patch -q --no-signature --numbered --cover-letter --subject-prefix="$prefix" --stat=72 -M50% \
+	-o "$work/mails" base..HEAD
+cover=("$work"/mails/0000-*)
+letter=$TOP/patches/$name/0000-cover-letter.txt
+{
+	sed '/^Subject: /,$d' "${cover[0]}"
+	echo "Subject: [$prefix 00/$(git -C "$dir" rev-list --count base..HEAD)] $(sed -n '1s/^Subject: \(\[[^]]*\] \)\?//p' "$letter")"
+	sed -n '/^MIME-Version: /,/^$/p' "${cover[0]}" | sed '/^$/d'
+	sed 1d "$letter"
+	printf '\n---\nBase: %s %s\n' "${name%-*}" "$(<"$TOP/patches/$name/base")"
+	if [[ -n $since ]]; then
+		printf '\nRange-diff to the last version:\n'
+		git -C "$dir" range-diff --no-color base..last base.."$name"
+	fi
+	printf '\n'
+	git -C "$dir" shortlog base..HEAD
+	git -C "$dir" diff --stat=72 --summary base HEAD
+} >"$work/mails/cover"
+mv "$work/mails/cover" "${cover[0]}"
+
+# Kernel and QEMU have the same script. Who decides on a patch is asked (To), who reads along is told (Cc).
+mkdir -p "$out"
+cp "$work"/mails/* "$out"
+for p in "$out"/0*.patch; do
+	[[ ${p##*/} != 0000-* ]] || continue
+	echo "${p##*/}"
+	(cd "$src" && perl scripts/get_maintainer.pl --no-git --no-git-fallback "$p") |
+		sed -E '/ \((maintainer|supporter)/!s/^/  Cc: /; /^  Cc/!s/^/  To: /; s/ \([^()]*(\([^()]*\)[^()]*)*\)$//'
+done
+echo "The cover letter goes to all of them. Look at $out/${cover[0]##*/}, then for each: git send-email --to=... --cc=... FILE"
