@@ -1,4 +1,4 @@
-# Guest page hinting for Linux 6.12: fetch, build, run, test. All work is done by scripts/ and vm/.
+# Guest page hinting for Linux: fetch, build, run, test. All work is done by scripts/ and vm/.
 # Prerequisites are installed where possible (root on Debian), else named.
 
 LINUX ?=
@@ -10,7 +10,7 @@ help:
 	@echo 'make bench         what it costs, beside the base kernel (RECORD=1: keep the figures)'
 	@echo 'make mutants       take each hook away, and see which test notices (two hours)'
 	@echo 'make shell         the same guest with a shell'
-	@echo 'make apply LINUX=DIR     put the series on your own 6.12.y tree'
+	@echo 'make apply LINUX=DIR     put the series on your own tree (6.12.y, 7.3.y)'
 	@echo
 	@echo 'make deps          install the packages needed (Debian, root)'
 	@echo 'make qemu          build the QEMU with the host part, print its path'
@@ -18,11 +18,14 @@ help:
 	@echo 'make guest         build the guest'"'"'s initrd, print its directory'
 	@echo 'make check         checks of the repository (patches, overlay, style)'
 	@echo 'make check-builds  each patch builds; with the feature off nothing changes'
-	@echo 'make import SERIES=linux-6.12|qemu DIR=NEW   patches -> git tree'
-	@echo 'make export SERIES=linux-6.12|qemu DIR=TREE git tree -> patches and overlay'
+	@echo 'make import SERIES=linux-7.3|qemu DIR=NEW   patches -> git tree'
+	@echo 'make export SERIES=linux-7.3|qemu DIR=TREE git tree -> patches and overlay'
 	@echo 'make clean-cache   forget what was not used for two weeks (ALL=1: everything)'
 	@echo
-	@echo 'Another kernel to start from: LINUX_TARBALL=FILE or LINUX=DIR in the environment of make run.'
+	@echo 'make mail SERIES=linux-7.3 DIR=NEW      what to mail to whom (nothing is sent)'
+	@echo
+	@echo 'The other kernel that there is a series for: BASE=6.12 in the environment of all of them. One of'
+	@echo 'your own: LINUX_TARBALL=FILE or LINUX=DIR.'
 
 deps:
 	scripts/deps.sh
@@ -67,7 +70,10 @@ import:
 export:
 	scripts/export.sh '$(SERIES)' '$(DIR)'
 
+mail:
+	scripts/mail.sh '$(SERIES)' '$(DIR)'
+
 clean-cache:
 	scripts/clean-cache.sh $(if $(ALL),--all)
 
-.PHONY: help deps qemu kernel guest run bench shell test check check-builds apply import export clean-cache
+.PHONY: help deps qemu kernel guest run bench shell test check check-builds apply import export mail clean-cache

@@ -5,7 +5,6 @@
 need cpio dpkg-deb gcc "${CROSS}gcc"
 
 tests=tools/testing/selftests/page_hinting
-tests_dir=${SELFTESTS:-$TOP/$tests}	# SELFTESTS= for work on them
 xxhash=${XXHASH:-/usr/include/xxhash.h}
 [[ -f $xxhash ]] || die "missing: xxhash.h (try: scripts/deps.sh)"
 
@@ -74,6 +73,15 @@ build_guest() {
 	rm -r "$work" "$root"
 }
 
+# selftests_of DIR PATCH...: the files of the tests that these patches create
+selftests_of() {
+	local p
+	cd "$1"
+	for p in "${@:2}"; do
+		! touched "$p" | grep "^$tests/" >/dev/null || git apply --whitespace=nowarn --include="$tests/*" "$p"
+	done
+}
+
 # The kernel's own make rules, on the few files of the tree that they need.
 build_selftests() {
 	local tree=$1/linux f
@@ -89,13 +97,23 @@ build_selftests() {
 }
 
 main() {
-	local sources key
+	local sources key patches
+	base_tree
+	mapfile -t patches < <(series linux)
+	# In this repository are those for the first kernel. SELFTESTS= for work on them.
+	if [[ -n ${SELFTESTS-} ]]; then
+		tests_dir=$SELFTESTS
+	elif [[ $BASE == "${BASES[0]}" ]]; then
+		tests_dir=$TOP/$tests
+	else
+		tests_dir=$(cached "$CACHE/guest/selftests-$(hash_files "${patches[@]}")" selftests_of "${patches[@]}")/$tests
+	fi
 	busybox=$(guest_package busybox-static)/bin/busybox
 	linux=
 	mapfile -t sources < <(find "$TOP/vm/tools" "$TOP/vm/guest" "$tests_dir" -type f 2>/dev/null | sort)
 	if [[ -f $tests_dir/Makefile ]]; then
-		linux=$("$TOP/scripts/fetch-linux.sh")
-		sources+=("$linux"/tools/testing/selftests/{lib.mk,kselftest.h,kselftest_harness.h})
+		linux=$pristine
+		mapfile -t -O ${#sources[@]} sources < <(find "$linux"/tools/testing/selftests/{lib.mk,kselftest.h,kselftest_harness.h} 2>/dev/null)
 	fi
 	key=$({
 		printf '%s\n' "${sources[@]#"$TOP"/}" | grep -v "^${linux:-none}" || true

@@ -2,6 +2,7 @@
 # 1. With CONFIG_PAGE_HINTING off, the objects of mm/, fs/ and arch/s390/mm/ are those of the base kernel.
 # 2. So are those of mm/ and of the hypervisor calls on powerpc, the other architecture with a hook for free pages.
 # 3. Each patch builds, feature off and on, without warnings: the objects whose sources the series touches.
+# 4. All of them build in other configurations, configs/variants/, and our own files with W=1.
 # TAP. What passed is remembered by content hash, so only what changed is built again.
 . "$(dirname "$0")/lib.sh"
 
@@ -11,7 +12,8 @@ base_tree
 mapfile -t patches < <(series linux)
 ((${#patches[@]})) || die "patches/linux-$BASE is empty"
 compiler=$("${CROSS}gcc" --version | head -n 1)
-echo "1..$((${#patches[@]} + 2))"
+variants=("$TOP"/configs/variants/*.config)
+echo "1..$((${#patches[@]} + 2 + ${#variants[@]}))"
 # What is built, until compare_off says otherwise.
 arch=s390 cross=$CROSS
 
@@ -134,15 +136,26 @@ configs=(off run)
 offer_feature() {
 	local f=$work/src/arch/s390/Kconfig
 	grep -q ARCH_HAS_PAGE_HINTING "$f" && return
-	{ cat "$f"; printf '\nconfig ARCH_HAS_PAGE_HINTING\n\tdef_bool y\n'; } >"$work/Kconfig"
+	pretend '\nconfig ARCH_HAS_PAGE_HINTING\n\tdef_bool y\n'
+}
+# pretend FORMAT: add it to the architecture's Kconfig
+pretend() {
+	local f=$work/src/arch/s390/Kconfig
+	# shellcheck disable=SC2059
+	{ cat "$f"; printf "$1"; } >"$work/Kconfig"
 	mv "$work/Kconfig" "$f"		# not in place: it is a hard link
 	echo arch/s390/Kconfig >>"$work/src.touched"	# so that sync_tree looks after it
 }
 
-# Build what the first N patches have; on failure or a warning: the messages.
+# build_at CONFIG [MAKE-ARGUMENT]...: build what the first N patches have; on failure or a warning: the messages.
 build_at() {
-	local config=$1 out=$work/$1 targets=() s
-	configure "$work/src" "$out" "$TOP"/configs/{common,"$BASE","$config"}.config
+	local config=$1 out=$work/${1##*/} targets=() s fragments=("$TOP"/configs/{common,"$BASE"}.config)
+	shift
+	# a variant is one of the configuration to run
+	[[ $config != */* ]] || fragments+=("$TOP/configs/run.config")
+	fragments+=("$TOP/configs/$config.config")
+	configure "$work/src" "$out" "${fragments[@]}"
+	[[ $config != */* ]] || "$TOP/scripts/check-config.sh" "$out/.config" "${fragments[-1]}" || return 1
 	# fixes come first, before there is a feature
 	if [[ $config == run ]] && grep -qx 'config PAGE_HINTING' "$work/src/mm/Kconfig" && ! grep -qx CONFIG_PAGE_HINTING=y "$out/.config"; then
 		echo "CONFIG_PAGE_HINTING cannot be switched on"
@@ -153,8 +166,8 @@ build_at() {
 		if [[ -e $work/src/$s ]] && is_built "$s" "$out"; then targets+=("${s%.*}.o"); fi
 	done
 	((${#targets[@]})) || return 0
-	kmake "$work/src" "$out" "${targets[@]}" >"$out/build.log" 2>&1 || { cat "$out/build.log"; return 1; }
-	if grep -i 'warning\|error' "$out/build.log"; then return 1; fi
+	kmake "$work/src" "$out" "${targets[@]}" "$@" >"$out/build.log" 2>&1 || { cat "$out/build.log"; return 1; }
+	if grep -i 'warning\|error' "$out/build.log" | if (($#)); then grep 'page[_-]hinting'; else cat; fi; then return 1; fi
 }
 
 # is_built SOURCE OUT: is it part of the configuration? Ask the Makefile beside it: "obj-y", or symbols that are set,
@@ -193,5 +206,23 @@ for ((i = 1; i <= ${#patches[@]}; i++)); do
 		echo "not ok $((i + n)) - builds off and on: $name"
 		failed=1
 	fi
+done
+
+# --- 3: other configurations ----------------------------------------------------------------
+
+for v in "${variants[@]}"; do
+	v=variants/$(basename "$v" .config)
+	ok=$verdicts/${v##*/}-$({ prefix ${#patches[@]}; cat "$TOP/configs/$v.config"; } | hash_stdin)
+	rc=0 cached=" (remembered)"
+	if [[ ! -e $ok ]]; then
+		cached=
+		say "building with $v"
+		sync_tree "$work/src" "$pristine" "${patches[@]}"
+		if [[ $v == */rt ]]; then pretend '\nconfig RT_PRETENDED\n\tdef_bool y\n\tselect ARCH_SUPPORTS_RT\n'; fi
+		attempt build_at "$v" W=1 >"$work/messages" 2>&1
+		if ((rc == 0)); then touch "$ok"; else sed "s/^/# $v: /" "$work/messages"; fi
+	fi
+	n=$((n + 1))
+	if ((rc == 0)); then echo "ok $((n + ${#patches[@]})) - builds with $v.config$cached"; else echo "not ok $((n + ${#patches[@]})) - builds with $v.config"; failed=1; fi
 done
 ((!failed))

@@ -31,6 +31,7 @@ for base in "${BASES[@]:1}"; do
 		other=$(twin "$p" "$main")
 		[[ $other != "$p" ]] || continue
 		if [[ -n $other ]]; then d=$(difference "$other" "$p"); else d=only; fi
+		[[ -n $d ]] || continue		# nothing but context
 		echo "$(subject_of "$p" | sed 's/^\[PATCH\] //')	$(hash_stdin <<<"$d")" >>"$new"
 		((!show)) || printf '%s\n%s\n\n' "$(subject_of "$p")" "$d"
 	done < <(series "$name")
