@@ -65,7 +65,7 @@ unsigned long page_hint_usage(struct mem_cgroup *memcg)
  * middle of that, for a subtree that has reached its limit. So this does the
  * same to copies, from the top to @memcg, whose results the next level needs.
  *
- * Context: Under RCU, which keeps @memcg. The caller holds the mutex of the clock.
+ * Context: Under RCU, which keeps @memcg, and with the mutex of the clock held.
  * Return: the number of pages of @memcg that are protected.
  */
 unsigned long page_hint_protection(struct mem_cgroup *memcg)

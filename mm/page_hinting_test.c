@@ -295,7 +295,7 @@ static ssize_t test_hold_write(struct file *file, const char __user *buf,
 	folio = page_folio(page);
 	if (!folio_try_get(folio))
 		return -ENXIO;
-	hold = kmalloc(sizeof(*hold), GFP_KERNEL);
+	hold = kmalloc_obj(*hold);
 	if (!hold) {
 		folio_put(folio);
 		return -ENOMEM;
