@@ -144,21 +144,55 @@
  *
  * A lost one is read in place, too, but where a folio that is not uptodate has
  * no second chance, the read must be started by the lookup. Nobody gets hold
- * of a lost folio in order to use it: swap_cache_get_folio() reports a miss, and
- * where a new folio would be added and read, page_hint_swapin() offers the lost
- * one to be read. Since the caller has a reference by then, it will not be lost
- * again. It never waits for the lock of a folio, as the caller may have others
- * locked whose reads are not yet submitted. The caller looks again later, and
- * finds the folio uptodate, being read, gone, or still lost; whoever holds the
- * lock of a lost folio waits for no other one.
- *
- * To whoever only looks (swap_cache_peek_folio()) volatile and lost folios are
- * there. He may change what a folio belongs to, but not take it out of the swap
- * cache before page_hint_swap_free() has made it stable.
+ * of a lost folio in order to use it: swap_cache_get_folio() reports a miss,
+ * __read_swap_cache_async() has it read, and since the caller has a reference
+ * by then, it will not be lost again. The latter never waits for the lock of a
+ * folio, as it may have others locked whose reads are not yet submitted. It
+ * looks again later, and finds the folio uptodate, being read, gone, or still
+ * lost; whoever holds the lock of a lost folio waits for no other one.
  *
  * Here, too, the mark goes when the read starts, under the folio lock. From then
  * on it is like any folio that has just been added: if the read fails, that is
  * final.
+ *
+ * Free pages
+ *
+ * What is on the lists of the buddy allocator is unused: its content is worth
+ * nothing, and the host may take it without a trace. Two rules make this safe.
+ *
+ * 1. Whoever puts pages on such a list makes them unused before, outside the
+ *    zone lock. He owns them then, nobody else changes their state, and all
+ *    that he has written to them (zeros, say) is older. After it, another CPU
+ *    could have taken and filled them already.
+ *
+ * 2. Whoever takes pages off to use them makes them stable after that, and
+ *    before anybody else gets them. Between the two operations there are the
+ *    release and the acquisition of the zone lock.
+ *
+ * So a frame which is not on a list, nor on its way between list and owner, is
+ * stable, unless nobody is ever to use it: guard pages, bad pages, offline
+ * memory. The converse does not hold, and need not: a page on a list may be
+ * stable, for it costs no more than the host's chance. So put_page_back_buddy()
+ * needs no hook, nor do those who put back what they have taken off and not
+ * used (page reporting, page isolation), or change the order or migrate type of
+ * what remains free.
+ *
+ * The hooks are for the meanings, and not in the functions that link and unlink,
+ * as those serve merging and splitting as well, under the zone lock.
+ *
+ * Pages on the lists of a CPU are stable. They become unused or stable in
+ * batches, when the buddy allocator gets or gives them, and not at all if they
+ * are soon used again. What becomes unused is on none of these lists any more.
+ * Free pages in the hands of compaction are unused or stable; they are made
+ * stable when it gives them to somebody.
+ *
+ * To begin with it at run time takes two static keys, the one for rule 2 first:
+ * who inserts an unused page has seen the other key set, so who removes it, and
+ * looks at the key after that, makes it stable. The key for rule 2 is never
+ * cleared. There is no point in time when all unused pages have been seen:
+ * they may be in the hands of page reporting or compaction, or in memory that
+ * is offline. So after switching off, a page is still made stable when it is
+ * taken off a list, at one operation per page.
  */
 
 #define pr_fmt(fmt) "page_hinting: " fmt
@@ -194,8 +228,9 @@ static struct hint_lock hint_locks[1 << HINT_LOCK_BITS];
 const struct page_hinting_ops *page_hinting_host __ro_after_init;
 
 DEFINE_STATIC_KEY_FALSE(page_hinting_key);
-
 DEFINE_STATIC_KEY_FALSE(page_hinting_used_key);
+DEFINE_STATIC_KEY_FALSE(page_hinting_unused_key);
+DEFINE_STATIC_KEY_FALSE(page_hinting_unused_used_key);
 
 /*
  * One page lost loses the folio. With one page in a hundred taken by the host,
@@ -282,11 +317,11 @@ hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
 		 * accessed before that.
 		 */
 		if (page_hinting_host->set_stable(folio_pfn(folio), nr)) {
-			set_mask_bits(&folio->flags.f, gone, 0);
+			set_mask_bits(&folio->flags, gone, 0);
 			hint_account(folio, lost_event, nr, -nr);
 			result = HINT_WAS_LOST;
 		} else {
-			set_mask_bits(&folio->flags.f, HINT_MASK, 0);
+			set_mask_bits(&folio->flags, HINT_MASK, 0);
 			hint_account(folio, PAGE_HINT_STABLE, nr, -nr);
 			result = HINT_KEPT;
 		}
@@ -314,7 +349,7 @@ static noinline notrace bool hint_set_volatile(struct folio *folio, int expected
 	    !folio_test_private(folio) && folio_test_uptodate(folio) &&
 	    folio_test_checked(folio) == folio_test_swapcache(folio) &&
 	    folio_hint_state(folio) == HINT_ARMED) {
-		set_mask_bits(&folio->flags.f, 0, HINT_VOLATILE);
+		set_mask_bits(&folio->flags, 0, HINT_VOLATILE);
 		done = true;
 	}
 	/* A release: whoever gets a reference after this sees the flags. */
@@ -375,7 +410,7 @@ static DECLARE_WORK(hint_reports_work, hint_reports_drain);
 /* Work cannot be queued in an NMI, or with a lock of the scheduler held. */
 static void hint_reports_raise(struct irq_work *work)
 {
-	queue_work(system_dfl_wq, &hint_reports_work);
+	queue_work(system_unbound_wq, &hint_reports_work);
 }
 
 static DEFINE_IRQ_WORK(hint_reports_irq_work, hint_reports_raise);
@@ -401,14 +436,14 @@ static void hint_report(unsigned long pfn)
  */
 static bool hint_disarm(struct folio *folio)
 {
-	unsigned long old = READ_ONCE(folio->flags.f);
+	unsigned long old = READ_ONCE(folio->flags);
 
 	do {
 		if (!(old & BIT(PG_hinted)))
 			return true;
 		if (old & BIT(PG_volatile))
 			return false;
-	} while (!try_cmpxchg(&folio->flags.f, &old, old & ~BIT(PG_hinted)));
+	} while (!try_cmpxchg(&folio->flags, &old, old & ~BIT(PG_hinted)));
 	return true;
 }
 
@@ -442,6 +477,50 @@ bool __folio_make_stable(struct folio *folio)
 }
 
 /**
+ * __page_hint_unused - slow path of page_hint_unused()
+ * @page: the first page
+ * @order: 1 << @order pages
+ *
+ * Context: Any, not under the zone lock. The caller owns the pages.
+ */
+void __page_hint_unused(struct page *page, unsigned int order)
+{
+	page_hinting_host->set_unused(page_to_pfn(page), 1UL << order);
+}
+
+/**
+ * __page_hint_used - slow path of page_hint_used()
+ * @page: the first page
+ * @order: 1 << @order pages
+ *
+ * Context: Any, not under the zone lock. The caller owns the pages.
+ */
+void __page_hint_used(struct page *page, unsigned int order)
+{
+	page_hinting_host->set_stable(page_to_pfn(page), 1UL << order);
+}
+
+/**
+ * __page_hint_used_list - slow path of page_hint_used_list()
+ * @list: list of pages
+ * @count: number of entries at its end
+ * @order: order of each
+ *
+ * Context: Any, not under the zone lock. The caller owns the pages.
+ */
+void __page_hint_used_list(struct list_head *list, int count,
+			   unsigned int order)
+{
+	struct page *page;
+
+	list_for_each_entry_reverse(page, list, pcp_list) {
+		if (!count--)
+			break;
+		__page_hint_used(page, order);
+	}
+}
+
+/**
  * __page_hint_free - slow path of page_hint_free()
  * @folio: a hinted folio without references
  *
@@ -460,7 +539,7 @@ void __page_hint_free(struct folio *folio)
 		page_hinting_host->set_stable(folio_pfn(folio), nr);
 		hint_account(folio, PAGE_HINT_FREED, nr, -nr);
 	}
-	set_mask_bits(&folio->flags.f, HINT_MASK, 0);
+	set_mask_bits(&folio->flags, HINT_MASK, 0);
 }
 
 /**
@@ -479,7 +558,7 @@ bool page_hint_mapping_eligible(struct address_space *mapping)
 {
 	struct inode *inode = mapping->host;
 
-	VM_WARN_ON_ONCE((unsigned long)mapping & FOLIO_MAPPING_FLAGS);
+	VM_WARN_ON_ONCE((unsigned long)mapping & PAGE_MAPPING_FLAGS);
 
 	if (!mapping_page_hinting(mapping) &&
 	    (!READ_ONCE(page_hinting_block_devices) || !inode ||
@@ -513,11 +592,11 @@ static bool hint_swap_eligible(struct folio *folio)
 	if (folio_test_large(folio))
 		return false;
 	/*
-	 * A synchronous device has no readahead, and what is read from there
-	 * is given up at once; its memory is most often our own, anyway. Not
-	 * while the device is being emptied, either.
+	 * A miss on a synchronous device bypasses the swap cache, and so would
+	 * never find a lost folio; its memory is most often our own, anyway.
+	 * Not while the device is being emptied, either.
 	 */
-	flags = data_race(__swap_entry_to_info(folio->swap)->flags);
+	flags = data_race(folio_swap_flags(folio));
 	return (flags & (SWP_WRITEOK | SWP_SYNCHRONOUS_IO)) == SWP_WRITEOK;
 }
 
@@ -542,12 +621,18 @@ bool page_hint_eligible(struct folio *folio)
 		return false;
 	if (folio_test_swapbacked(folio))
 		return hint_swap_eligible(folio);
-	if (!mapping || (unsigned long)mapping & FOLIO_MAPPING_FLAGS)
+	if (!mapping || (unsigned long)mapping & PAGE_MAPPING_FLAGS)
 		return false;
 	/* fs-verity takes this for "verified", and it would survive the loss. */
 	if (folio_test_checked(folio))
 		return false;
 	if (folio_order(folio) > READ_ONCE(page_hinting_max_order))
+		return false;
+	/*
+	 * A huge page of a file system that knows none. That would read the
+	 * first page, and take it for all of the folio.
+	 */
+	if (folio_test_large(folio) && !mapping_large_folio_support(mapping))
 		return false;
 	if (!page_hint_mapping_eligible(mapping))
 		return false;
@@ -707,7 +792,7 @@ bool __page_hint_refault(struct folio *folio)
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
 
 	/* From here on, not to be uptodate means a failed read. */
-	clear_bit(PG_volatile, &folio->flags.f);
+	clear_bit(PG_volatile, &folio->flags);
 	lruvec_stat_mod_folio(folio, WORKINGSET_REFAULT_BASE +
 			      folio_is_file_lru(folio), folio_nr_pages(folio));
 	/* As workingset_discard() would say. It tells all who wait for it. */
@@ -759,36 +844,24 @@ void __page_hint_readahead(struct address_space *mapping, pgoff_t index,
 }
 
 /**
- * __page_hint_swapin - slow path of page_hint_swapin()
- * @entry: the swap entry
- * @foliop: where to put the folio
+ * page_hint_swapin - have a lost folio of the swap cache read again
+ * @folio: a folio that was found lost, with a reference of the caller
+ * @entry: the swap entry that it was found by
  *
- * Context: Process context. Does not wait for the lock of the folio.
- * Return: true if there is a folio to be read.
+ * Context: Process context, does not wait.
+ * Return: true if the folio is locked, and is to be read by the caller as if
+ * it had just been added to the swap cache. Otherwise look it up again.
  */
-bool __page_hint_swapin(swp_entry_t entry, struct folio **foliop)
+bool page_hint_swapin(struct folio *folio, swp_entry_t entry)
 {
-	struct folio *folio = swap_cache_peek_folio(entry);
-
-	if (!folio)
+	if (!folio_trylock(folio))
 		return false;
-	if (!folio_hint_lost(folio)) {
-		folio_put(folio);
-		return false;
-	}
-	if (!folio_trylock(folio)) {
-		folio_put(folio);
-		/* Whoever has it locked will not have it for long. */
-		schedule_timeout_uninterruptible(1);
-		return false;
-	}
-	if (folio_matches_swap_entry(folio, entry) && folio_hint_lost(folio)) {
+	if (folio_test_swapcache(folio) && folio->swap.val == entry.val &&
+	    folio_hint_lost(folio)) {
 		__page_hint_refault(folio);
-		*foliop = folio;
 		return true;
 	}
 	folio_unlock(folio);
-	folio_put(folio);
 	return false;
 }
 
@@ -867,7 +940,7 @@ void page_hinting_leave(void)
 	for (pfn = 0; pfn < max_pfn; pfn++) {
 		page = pfn_to_online_page(pfn);
 		/* The flags are set before a frame is volatile, and as long. */
-		if (!page || (READ_ONCE(page->flags.f) & HINT_MASK) != HINT_VOLATILE)
+		if (!page || (READ_ONCE(page->flags) & HINT_MASK) != HINT_VOLATILE)
 			continue;
 		nr = 1;
 		if (pfn_to_online_page(pfn + 1) == page + 1)

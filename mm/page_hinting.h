@@ -8,6 +8,10 @@
 #ifdef CONFIG_PAGE_HINTING
 /* Set by the first change to PAGE_HINTING_ON, and never cleared again. */
 DECLARE_STATIC_KEY_FALSE(page_hinting_used_key);
+/* Free pages are to become unused. */
+DECLARE_STATIC_KEY_FALSE(page_hinting_unused_key);
+/* Some may be. Set before the above, and never cleared again. */
+DECLARE_STATIC_KEY_FALSE(page_hinting_unused_used_key);
 
 /* The states of a folio, see the essay in page_hinting.c. */
 #define HINT_ARMED	BIT(PG_hinted)
@@ -17,7 +21,7 @@ DECLARE_STATIC_KEY_FALSE(page_hinting_used_key);
 
 static inline unsigned long folio_hint_state(const struct folio *folio)
 {
-	return READ_ONCE(folio->flags.f) & HINT_MASK;
+	return READ_ONCE(folio->flags) & HINT_MASK;
 }
 
 /*
@@ -26,7 +30,7 @@ static inline unsigned long folio_hint_state(const struct folio *folio)
  */
 static inline bool folio_hint_lost(const struct folio *folio)
 {
-	return (READ_ONCE(folio->flags.f) & (HINT_MASK | BIT(PG_uptodate) |
+	return (READ_ONCE(folio->flags) & (HINT_MASK | BIT(PG_uptodate) |
 					   BIT(PG_private))) == HINT_LOST;
 }
 
@@ -48,7 +52,7 @@ static inline bool page_hint_ready(const struct folio *folio)
 	const unsigned long mask = BIT(PG_uptodate) | BIT(PG_readahead) |
 				   BIT(PG_hinted);
 
-	if (unlikely((READ_ONCE(folio->flags.f) & mask) != BIT(PG_uptodate)))
+	if (unlikely((READ_ONCE(folio->flags) & mask) != BIT(PG_uptodate)))
 		return false;
 	/* Pairs with smp_wmb() in folio_mark_uptodate() */
 	smp_rmb();
@@ -69,28 +73,85 @@ bool page_hint_evict(struct folio *folio, enum vm_event_item event);
 raw_spinlock_t *page_hint_lock(struct folio *folio);
 
 #ifdef CONFIG_MEMCG
-unsigned long page_hint_usage(struct mem_cgroup *memcg);
 unsigned long page_hint_protection(struct mem_cgroup *memcg);
 #else
-static inline unsigned long page_hint_usage(struct mem_cgroup *memcg)
-{
-	return 0;
-}
-
 static inline unsigned long page_hint_protection(struct mem_cgroup *memcg)
 {
 	return 0;
 }
 #endif
 
+void __page_hint_unused(struct page *page, unsigned int order);
+void __page_hint_used(struct page *page, unsigned int order);
+void __page_hint_used_list(struct list_head *list, int count,
+			   unsigned int order);
 void __page_hint_free(struct folio *folio);
 bool __page_hint_recover(struct folio *folio);
 bool __page_hint_refault(struct folio *folio);
 void *workingset_discard(struct folio *folio);
 void __page_hint_readahead(struct address_space *mapping, pgoff_t index,
 			   unsigned long nr);
-bool __page_hint_swapin(swp_entry_t entry, struct folio **foliop);
+bool page_hint_swapin(struct folio *folio, swp_entry_t entry);
 void __page_hint_swap_free(struct folio *folio);
+
+/**
+ * page_hinting_unused - is the host told about free pages?
+ *
+ * Context: Any.
+ * Return: true if page_hint_unused() does something.
+ */
+static inline bool page_hinting_unused(void)
+{
+	return static_branch_unlikely(&page_hinting_unused_key);
+}
+
+/**
+ * page_hint_unused - pages are about to be put on a free list
+ * @page: the first page
+ * @order: 1 << @order pages
+ *
+ * The buddy allocator's lists are meant. What is on the lists of a CPU stays
+ * stable, or each page would change its state twice on its way through them.
+ *
+ * Context: Any. The caller owns the pages. Not under the zone lock, as there
+ * may be many, and the host may be slow.
+ */
+static inline void page_hint_unused(struct page *page, unsigned int order)
+{
+	if (page_hinting_unused())
+		__page_hint_unused(page, order);
+}
+
+/**
+ * page_hint_used - pages that were on a free list are about to be used
+ * @page: the first page
+ * @order: 1 << @order pages
+ *
+ * To be called after the pages have been taken off, and before anybody gets
+ * to see their content; harmless if they are stable.
+ *
+ * Context: Any. The caller owns the pages. Not under the zone lock.
+ */
+static inline void page_hint_used(struct page *page, unsigned int order)
+{
+	if (static_branch_unlikely(&page_hinting_unused_used_key))
+		__page_hint_used(page, order);
+}
+
+/**
+ * page_hint_used_list - page_hint_used() for the last pages of a list
+ * @list: list of pages, linked by &page->pcp_list
+ * @count: number of entries
+ * @order: order of each
+ *
+ * Context: Any. The caller owns the pages. Not under the zone lock.
+ */
+static inline void page_hint_used_list(struct list_head *list, int count,
+				       unsigned int order)
+{
+	if (static_branch_unlikely(&page_hinting_unused_used_key))
+		__page_hint_used_list(list, count, order);
+}
 
 /**
  * page_hint_free - a folio is on its way to the page allocator
@@ -213,8 +274,8 @@ static inline bool page_hint_refault(struct folio *folio)
  * Readahead skips what is cached. Evict the folios in the window that are
  * only seemingly so, as the host has discarded their content.
  *
- * Context: Process context. The invalidate lock of @mapping may be held, but
- * need not, nor the lock of a folio.
+ * Context: Process context, neither the invalidate lock of @mapping nor the
+ * lock of a folio is needed.
  */
 static inline void page_hint_readahead(struct address_space *mapping,
 				       pgoff_t index, unsigned long nr)
@@ -248,48 +309,10 @@ static inline bool page_hint_gap(const struct xa_state *xas, void *entry)
 }
 
 /**
- * page_hint_swap_take - get a folio of the swap cache ready for use of its content
- * @folio: the folio, with a reference, or NULL
- *
- * Where a folio that is not uptodate has no second chance, a lost one must not
- * be seen. A miss makes all callers go to where page_hint_swapin() is.
- *
- * Context: Process context.
- * Return: @folio, or NULL if there is none, or its content is lost. The
- * reference is gone then.
- */
-static inline struct folio *page_hint_swap_take(struct folio *folio)
-{
-	if (!folio)
-		return NULL;
-	if (likely(folio_make_stable(folio) && !page_hint_lost(folio)))
-		return folio;
-	folio_put(folio);
-	return NULL;
-}
-
-/**
- * page_hint_swapin - have a lost folio of the swap cache read again
- * @entry: a swap entry which has a folio, although looking it up was a miss
- * @foliop: where to put the folio
- *
- * Context: Process context. May sleep, but does not wait for the lock of the
- * folio: the caller may have others locked whose reads are not yet submitted.
- * Return: true if the folio is now locked, and is to be read by the caller as
- * if it had just been added to the swap cache. Otherwise look it up again.
- */
-static inline bool page_hint_swapin(swp_entry_t entry, struct folio **foliop)
-{
-	return static_branch_unlikely(&page_hinting_used_key) &&
-	       __page_hint_swapin(entry, foliop);
-}
-
-/**
- * page_hint_swap_free - a folio is about to leave the swap cache, not by reclaim
+ * page_hint_swap_free - the swap slot of a folio is about to be given up
  * @folio: the folio
  *
- * Context: Process context. The caller holds the folio lock. Most often nobody
- * uses the slot any more, and the folio becomes dirty.
+ * Context: Any. The caller holds the folio lock, and nobody uses the slot.
  */
 static inline void page_hint_swap_free(struct folio *folio)
 {
@@ -308,12 +331,48 @@ static inline void page_hint_swap_migrate(struct folio *newfolio,
 					  const struct folio *folio)
 {
 	if (page_hint_lost(folio))
-		set_bit(PG_volatile, &newfolio->flags.f);
+		set_bit(PG_volatile, &newfolio->flags);
+}
+
+/**
+ * page_hint_peek - look up a folio, without a use for its content
+ * @mapping: the address space
+ * @index: the index
+ *
+ * Context: As filemap_get_folio(), which this is but for the taker's hook.
+ * Return: the folio with a reference, or an error pointer.
+ */
+static inline struct folio *page_hint_peek(struct address_space *mapping,
+					   pgoff_t index)
+{
+	struct folio *folio = filemap_get_entry(mapping, index);
+
+	if (!folio || xa_is_value(folio))
+		return ERR_PTR(-ENOENT);
+	return folio;
 }
 #else
 static inline bool page_hint_ready(const struct folio *folio)
 {
 	return false;
+}
+
+static inline bool page_hinting_unused(void)
+{
+	return false;
+}
+
+static inline void page_hint_unused(struct page *page, unsigned int order)
+{
+}
+
+static inline void page_hint_used(struct page *page, unsigned int order)
+{
+}
+
+static inline void page_hint_used_list(struct list_head *list, int count,
+				       unsigned int order)
+{
 }
 
 static inline void page_hint_free(struct folio *folio)
@@ -361,7 +420,7 @@ static inline bool page_hint_gap(const struct xa_state *xas, void *entry)
 	return false;
 }
 
-static inline bool page_hint_swapin(swp_entry_t entry, struct folio **foliop)
+static inline bool page_hint_swapin(struct folio *folio, swp_entry_t entry)
 {
 	return false;
 }
@@ -373,6 +432,12 @@ static inline void page_hint_swap_free(struct folio *folio)
 static inline void page_hint_swap_migrate(struct folio *newfolio,
 					  const struct folio *folio)
 {
+}
+
+static inline struct folio *page_hint_peek(struct address_space *mapping,
+					   pgoff_t index)
+{
+	return filemap_get_folio(mapping, index);
 }
 #endif /* CONFIG_PAGE_HINTING */
 #endif /* _MM_PAGE_HINTING_H */

@@ -39,6 +39,7 @@
 #include <linux/memcontrol.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/page_idle.h>
 #include <linux/reboot.h>
@@ -50,9 +51,7 @@
 #include <linux/workqueue.h>
 
 #include "internal.h"
-#include "page_alloc.h"
 #include "page_hinting.h"
-#include "page_hinting_free.h"
 
 /* What a frame must have and must not have in its flags to be a candidate. */
 #define HINT_WANTED	BIT(PG_lru)
@@ -142,12 +141,10 @@ static bool hint_clear_young_one(struct folio *folio,
 
 	while (page_vma_mapped_walk(&pvmw)) {
 		if (pvmw.pte) {
-			if (test_and_clear_young_ptes_notify(vma, pvmw.address,
-							     pvmw.pte, 1))
+			if (ptep_clear_young_notify(vma, pvmw.address, pvmw.pte))
 				walk->young++;
 		} else if (IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE)) {
-			if (pmdp_test_and_clear_young_notify(vma, pvmw.address,
-							     pvmw.pmd))
+			if (pmdp_clear_young_notify(vma, pvmw.address, pvmw.pmd))
 				walk->young++;
 		}
 	}
@@ -192,12 +189,9 @@ static bool hint_mapped_turn(unsigned long pfn)
  */
 static bool hint_memcg_protected(struct folio *folio)
 {
-	struct mem_cgroup *memcg;
+	struct mem_cgroup *memcg = folio_memcg(folio);
 	u32 place;
 
-	/* The cgroup may go, and leave the folio to its parent, lock or not. */
-	guard(rcu)();
-	memcg = folio_memcg(folio);
 	if (!memcg)
 		return false;
 	if (memcg != hint_clock.memcg) {
@@ -207,7 +201,7 @@ static bool hint_memcg_protected(struct folio *folio)
 	if (likely(!hint_clock.protection))
 		return false;
 	place = hash_long(folio_pfn(folio), 32);
-	return mul_u64_u32_shr(page_hint_usage(memcg), place, 32) <
+	return mul_u64_u32_shr(mem_cgroup_size(memcg), place, 32) <
 	       hint_clock.protection;
 }
 
@@ -259,7 +253,7 @@ static void hint_visit_folio(struct folio *folio)
 			return;
 	}
 	if (state != HINT_ARMED) {
-		set_mask_bits(&folio->flags.f, HINT_MASK, HINT_ARMED);
+		set_mask_bits(&folio->flags, HINT_MASK, HINT_ARMED);
 		hint_clock.armed += nr;
 		hint_clock.work++;
 	} else if (young || page_hint_folio(folio)) {
@@ -301,7 +295,7 @@ static unsigned long hint_visit_volatile(struct page *page, unsigned long pfn,
 				   BIT(PG_uptodate);
 	unsigned long nr = 1, i;
 
-	while (nr < max && (READ_ONCE(page[nr].flags.f) & mask) == want)
+	while (nr < max && (READ_ONCE(page[nr].flags) & mask) == want)
 		nr++;
 	if (page_hint_discarded(pfn, nr)) {
 		for (i = 0; i < nr; i++) {
@@ -320,7 +314,7 @@ static unsigned long hint_visit_volatile(struct page *page, unsigned long pfn,
 static unsigned long hint_visit(struct page *page, unsigned long pfn,
 				unsigned long max)
 {
-	unsigned long flags = READ_ONCE(page->flags.f);
+	unsigned long flags = READ_ONCE(page->flags);
 	unsigned long type = flags & (HINT_WANTED | HINT_UNWANTED);
 	unsigned int order;
 
@@ -355,7 +349,7 @@ static unsigned long hint_visit(struct page *page, unsigned long pfn,
 		if (atomic_read(&page->_mapcount) >= 0) {
 			if (hint_mapped_turn(pfn))
 				hint_visit_slow(page);
-		} else if (try_cmpxchg(&page->flags.f, &flags,
+		} else if (try_cmpxchg(&page->flags, &flags,
 				       (flags & ~HINT_MASK) | HINT_ARMED)) {
 			hint_clock.armed++;
 			hint_clock.work++;
@@ -427,13 +421,13 @@ static void hint_clock_start(void)
 		return;
 	delay = msecs_to_jiffies(hint_period_ms);
 	if (hint_clock.lazy && !hint_clock.work) {
-		mod_delayed_work(system_dfl_wq, &hint_clock_lazy_work,
+		mod_delayed_work(system_unbound_wq, &hint_clock_lazy_work,
 				 max(delay / HINT_STEPS_LAZY, 1UL));
 		delay *= HINT_LAZY_PERIODS;
 	} else {
 		delay = clamp(delay / HINT_STEPS, 1UL, HINT_STEP_MAX);
 	}
-	mod_delayed_work(system_dfl_wq, &hint_clock_work, delay);
+	mod_delayed_work(system_unbound_wq, &hint_clock_work, delay);
 }
 
 /* Things are not as they were when this round began. */
@@ -478,13 +472,13 @@ static void hint_clock_step(struct work_struct *work)
  */
 static bool hint_settle(struct page *page)
 {
-	unsigned long flags = READ_ONCE(page->flags.f);
+	unsigned long flags = READ_ONCE(page->flags);
 	struct folio *folio;
 
 	while (flags & BIT(PG_hinted)) {
 		folio = page_folio(page);
 		if ((flags & HINT_MASK) == HINT_ARMED) {
-			try_cmpxchg(&page->flags.f, &flags, flags & ~HINT_MASK);
+			try_cmpxchg(&page->flags, &flags, flags & ~HINT_MASK);
 		} else if (folio_try_get(folio)) {
 			if (page_folio(page) == folio)
 				__folio_make_stable(folio);
@@ -492,7 +486,7 @@ static bool hint_settle(struct page *page)
 		} else {
 			return false;
 		}
-		flags = READ_ONCE(page->flags.f);
+		flags = READ_ONCE(page->flags);
 	}
 	return true;
 }
@@ -546,6 +540,16 @@ static bool hint_settle_all(void)
 	return true;
 }
 
+/* In this order: nothing becomes unused that nobody would make stable again. */
+static void hint_unused_enable(void)
+{
+	/* Zeros would be taken for corruption. */
+	if (page_poisoning_enabled_static())
+		return;
+	static_branch_enable(&page_hinting_unused_used_key);
+	static_branch_enable(&page_hinting_unused_key);
+}
+
 /*
  * To switch off takes two steps. If the takers were to stop looking first,
  * they would read what the host has discarded.
@@ -579,9 +583,9 @@ static int hint_set_mode(enum page_hinting_mode mode)
 		}
 	}
 	if (mode == PAGE_HINTING_OFF)
-		page_hint_unused_disable();
+		static_branch_disable(&page_hinting_unused_key);
 	else
-		page_hint_unused_enable();
+		hint_unused_enable();
 
 	hint_clock_afresh();
 	return 0;
@@ -609,7 +613,7 @@ static int hint_reboot(struct notifier_block *nb, unsigned long action,
 		       void *data)
 {
 	WRITE_ONCE(hint_rebooting, true);
-	queue_work(system_dfl_wq, &hint_reboot_do);
+	queue_work(system_unbound_wq, &hint_reboot_do);
 	wait_for_completion_timeout(&hint_reboot_done, HINT_REBOOT_WAIT);
 	return NOTIFY_DONE;
 }
@@ -635,7 +639,7 @@ static DECLARE_WORK(hint_failed_do, hint_failed_work);
 
 static void hint_failed_raise(struct irq_work *work)
 {
-	queue_work(system_dfl_wq, &hint_failed_do);
+	queue_work(system_unbound_wq, &hint_failed_do);
 }
 
 static DEFINE_IRQ_WORK(hint_failed_irq_work, hint_failed_raise);
@@ -839,7 +843,6 @@ static int __init hint_setup(char *str)
 	hint_boot_mode = mode;
 	hint_mode = mode == PAGE_HINTING_OFF ? PAGE_HINTING_OFF :
 					       PAGE_HINTING_UNUSED;
-	page_hinting_unused_at_boot = mode != PAGE_HINTING_OFF;
 	return 0;
 }
 early_param("page_hinting", hint_setup);
@@ -848,20 +851,31 @@ early_param("page_hinting", hint_setup);
  * page_hinting_register - a host with hinting has been found
  * @ops: what it has to offer
  *
- * Switches on what the boot parameter asks for, or else hints on free pages
- * only, and makes the controls appear in sysfs. There can be one host.
+ * Hints on free pages from now on, unless the boot parameter says no. What
+ * else it asks for has to wait until the controls can appear in sysfs. There
+ * can be one host.
  *
- * Context: Process context during boot, after postcore_initcall.
- * Return: 0, -EBUSY if there is a host already, or the error of sysfs.
+ * Context: Early during boot, before any memory is given to the page
+ * allocator, or what is free already will not be unused until it has been used.
+ * Return: 0, or -EBUSY if there is a host already.
  */
 int __init page_hinting_register(const struct page_hinting_ops *ops)
+{
+	if (page_hinting_host)
+		return -EBUSY;
+	page_hinting_init_host(ops);
+	if (hint_mode != PAGE_HINTING_OFF)
+		hint_unused_enable();
+	return 0;
+}
+
+static int __init hint_init(void)
 {
 	enum page_hinting_mode mode = hint_mode;
 	int err;
 
-	if (page_hinting_host)
-		return -EBUSY;
-	page_hinting_init_host(ops);
+	if (!page_hinting_host)
+		return 0;
 	err = sysfs_create_group(mm_kobj, &hint_attr_group);
 	if (err)
 		return err;
@@ -871,11 +885,13 @@ int __init page_hinting_register(const struct page_hinting_ops *ops)
 		mode = hint_boot_mode;
 	mutex_lock(&hint_mutex);
 	err = hint_set_mode(mode);
-	pr_info("%s, mode %s (%s)\n", ops->name, hint_mode_names[hint_mode],
+	pr_info("%s, mode %s (%s)\n", page_hinting_host->name,
+		hint_mode_names[hint_mode],
 		err ? "not able to do what the boot parameter asks for" :
 		hint_boot_mode >= 0 ? "boot parameter" : "default");
+	mutex_unlock(&hint_mutex);
 	if (page_poisoning_enabled_static())
 		pr_info("free pages are poisoned, and are not hinted\n");
-	mutex_unlock(&hint_mutex);
 	return 0;
 }
+subsys_initcall(hint_init);

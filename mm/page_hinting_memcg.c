@@ -45,18 +45,6 @@ static struct mem_cgroup *hint_next_below(struct mem_cgroup *memcg,
 }
 
 /**
- * page_hint_usage - memory usage of a cgroup
- * @memcg: the memory cgroup
- *
- * Context: Under RCU, which keeps @memcg.
- * Return: the number of pages charged to @memcg and all below it.
- */
-unsigned long page_hint_usage(struct mem_cgroup *memcg)
-{
-	return page_counter_read(&memcg->memory);
-}
-
-/**
  * page_hint_protection - effective protection, as reclaim of all memory sees it
  * @memcg: the memory cgroup
  *
@@ -65,7 +53,7 @@ unsigned long page_hint_usage(struct mem_cgroup *memcg)
  * middle of that, for a subtree that has reached its limit. So this does the
  * same to copies, from the top to @memcg, whose results the next level needs.
  *
- * Context: Under RCU, which keeps @memcg, and with the mutex of the clock held.
+ * Context: The caller holds a folio of @memcg, and the mutex of the clock.
  * Return: the number of pages of @memcg that are protected.
  */
 unsigned long page_hint_protection(struct mem_cgroup *memcg)

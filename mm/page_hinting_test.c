@@ -11,13 +11,13 @@
 #include <linux/completion.h>
 #include <linux/debugfs.h>
 #include <linux/delay.h>
-#include <linux/folio_batch.h>
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/memcontrol.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/pagevec.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
@@ -116,45 +116,6 @@ static int test_lookup(void *data, u64 pfn)
 }
 DEFINE_DEBUGFS_ATTRIBUTE(test_lookup_fops, NULL, test_lookup, "%llu\n");
 
-/*
- * A search for dirty folios, while the clock has this one locked, gets it as if it
- * were dirty, and nobody looks it up again. 0 if it is stable by then, -EUCLEAN
- * if not, and -EAGAIN if it was not volatile before.
- */
-static int test_lookup_dirty(void *data, u64 pfn)
-{
-	struct page *page = pfn_to_online_page(pfn);
-	struct folio_batch fbatch;
-	struct folio *folio;
-	int err = -EAGAIN;
-	pgoff_t index;
-
-	if (!page)
-		return -ENXIO;
-	folio = page_folio(page);
-	if (!folio_try_get(folio))
-		return -ENXIO;
-	folio_batch_init(&fbatch);
-	folio_lock(folio);
-	if (folio->mapping && !folio_test_swapbacked(folio) &&
-	    folio_hint_state(folio) == HINT_VOLATILE) {
-		index = folio->index;
-		if (!filemap_get_folios_dirty(folio->mapping, &index, index,
-					      &fbatch))
-			err = -ENOENT;
-		else if (folio_hint_state(folio) == HINT_VOLATILE)
-			err = -EUCLEAN;
-		else
-			err = 0;
-	}
-	folio_unlock(folio);
-	folio_batch_release(&fbatch);
-	folio_put(folio);
-	return err;
-}
-DEFINE_DEBUGFS_ATTRIBUTE(test_lookup_dirty_fops, NULL, test_lookup_dirty,
-			 "%llu\n");
-
 /* What happens between the clock's last look at a folio and the freeze. */
 enum test_meanwhile { TEST_NOTHING, TEST_HELD, TEST_DIRTIED };
 
@@ -179,7 +140,7 @@ static void test_race_clock(struct work_struct *work)
 	folio_make_stable(folio);
 	race->eligible = page_hint_eligible(folio);
 	if (race->eligible)
-		set_mask_bits(&folio->flags.f, HINT_MASK, HINT_ARMED);
+		set_mask_bits(&folio->flags, HINT_MASK, HINT_ARMED);
 	complete(&race->ready);
 	while (!READ_ONCE(race->go))
 		cond_resched();
@@ -295,7 +256,7 @@ static ssize_t test_hold_write(struct file *file, const char __user *buf,
 	folio = page_folio(page);
 	if (!folio_try_get(folio))
 		return -ENXIO;
-	hold = kmalloc_obj(*hold);
+	hold = kmalloc(sizeof(*hold), GFP_KERNEL);
 	if (!hold) {
 		folio_put(folio);
 		return -ENOMEM;
@@ -335,7 +296,7 @@ static void test_unmap_clock(struct work_struct *work)
 	folio_make_stable(folio);
 	race->eligible = page_hint_eligible(folio) && folio_mapped(folio);
 	if (race->eligible) {
-		set_mask_bits(&folio->flags.f, HINT_MASK, HINT_ARMED);
+		set_mask_bits(&folio->flags, HINT_MASK, HINT_ARMED);
 		race->hinted = page_hint_folio(folio);
 	}
 	folio_unlock(folio);
@@ -367,7 +328,7 @@ static int test_unmap(void *data, u64 pfn)
 	INIT_WORK_ONSTACK(&race.work, test_unmap_clock);
 
 	i_mmap_lock_write(mapping);
-	queue_work(system_dfl_wq, &race.work);
+	queue_work(system_unbound_wq, &race.work);
 	err = wait_for_completion_timeout(&race.ready, 2 * HZ) ? 0 : -ETIMEDOUT;
 	i_mmap_unlock_write(mapping);
 
@@ -393,7 +354,7 @@ static int test_protect(void *data, u64 pfn)
 	struct page *page = pfn_to_online_page(pfn);
 	static unsigned long old_min, old_low;
 	struct mem_cgroup *memcg, *parent;
-	unsigned long min, low, usage;
+	unsigned long min, low;
 	struct folio *folio;
 	int err = -ENXIO;
 
@@ -403,21 +364,19 @@ static int test_protect(void *data, u64 pfn)
 	if (!folio_try_get(folio))
 		return -ENXIO;
 	folio_lock(folio);
-	rcu_read_lock();
 	memcg = folio_memcg(folio);
 	parent = memcg ? parent_mem_cgroup(memcg) : NULL;
 	if (!parent)
 		goto out;
 	if (!data) {
 		mem_cgroup_calculate_protection(parent, memcg);
-		mem_cgroup_protection(parent, memcg, &old_min, &old_low, &usage);
+		mem_cgroup_protection(parent, memcg, &old_min, &old_low);
 		err = old_min || old_low ? 0 : -ENODATA;
 	} else {
-		mem_cgroup_protection(parent, memcg, &min, &low, &usage);
+		mem_cgroup_protection(parent, memcg, &min, &low);
 		err = min == old_min && low == old_low ? 0 : -EUCLEAN;
 	}
 out:
-	rcu_read_unlock();
 	folio_unlock(folio);
 	folio_put(folio);
 	return err;
@@ -431,8 +390,8 @@ static int test_corrupt(void *data, u64 pfn)
 
 	if (!page || pfn_to_online_page(pfn + 1) != page + 1)
 		return -ENXIO;
-	((struct folio *)page)->_nr_pages = UINT_MAX;
-	set_bit(PG_head, &page->flags.f);
+	((struct folio *)page)->_folio_nr_pages = UINT_MAX;
+	set_bit(PG_head, &page->flags);
 	return 0;
 }
 DEFINE_DEBUGFS_ATTRIBUTE(test_corrupt_fops, NULL, test_corrupt, "%llu\n");
@@ -526,7 +485,7 @@ static int test_internal(void *data, u64 pfn)
 	spin_lock(&sb->s_inode_list_lock);
 	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
 		spin_lock(&inode->i_lock);
-		if (inode_state_read(inode) & (I_FREEING | I_WILL_FREE | I_NEW) ||
+		if (inode->i_state & (I_FREEING | I_WILL_FREE | I_NEW) ||
 		    (S_ISREG(inode->i_mode) && !inode_unhashed(inode)) ||
 		    mapping_empty(inode->i_mapping)) {
 			spin_unlock(&inode->i_lock);
@@ -585,8 +544,6 @@ static int __init page_hinting_test_init(void)
 	debugfs_create_file_unsafe("fault", 0200, dir, NULL, &test_fault_fops);
 	debugfs_create_file_unsafe("lookup", 0200, dir, NULL,
 				   &test_lookup_fops);
-	debugfs_create_file_unsafe("lookup_dirty", 0200, dir, NULL,
-				   &test_lookup_dirty_fops);
 	debugfs_create_file_unsafe("race_nothing", 0200, dir,
 				   (void *)TEST_NOTHING, &test_race_fops);
 	debugfs_create_file_unsafe("race_held", 0200, dir, (void *)TEST_HELD,

@@ -13,7 +13,7 @@ JOBS=${JOBS:-$(nproc)}
 CROSS=${CROSS_COMPILE:-s390x-linux-gnu-}
 export TOP CACHE JOBS CROSS
 # The kernels that there is a series for, patches/linux-$BASE, the one that is worked on first.
-BASES=(7.3 6.12)
+BASES=(6.12 7.3)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { printf '%s: error: %s\n' "${0##*/}" "$*" >&2; exit 1; }

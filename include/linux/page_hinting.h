@@ -8,6 +8,9 @@
 /**
  * struct page_hinting_ops - what a host has to offer
  * @name:	  for the boot log
+ * @set_unused:	  the content of a range of free frames is worthless. The host
+ *		  may discard it without a trace, and what is read after the
+ *		  next @set_stable is the old content or zeros
  * @set_volatile: allow the host to discard the content of a range of frames
  * @set_stable:	  forbid it again, and tell whether the host has already
  *		  discarded any of the frames. Test and change are one atomic
@@ -20,17 +23,18 @@
  *		  is true
  *
  * A range is given as first page frame number and number of frames. Those of
- * @is_discarded may be any frames, others belong to one folio, or are not there
- * at all, which is the same as a host that does not do as it is told. All but
- * @enable are called in any context, also with interrupts disabled and locks
- * held, and must be notrace. @set_stable and @set_volatile order all accesses to
- * the content of the frames. If the host does not do as it is told, they ask
- * again a few times, call page_hinting_failed(), and report what is not known to
- * be kept as discarded. A frame that could not be made stable will be used all
- * the same.
+ * @is_discarded may be any frames, others belong to one folio, or to one block
+ * of the page allocator, or are not there at all, which is the same as a host
+ * that does not do as it is told. All but @enable are called in any context, also
+ * with interrupts disabled and locks held, and must be notrace. @set_stable,
+ * @set_unused and @set_volatile order all accesses to the content of the frames.
+ * If the host does not do as it is told, they ask again a few times, call
+ * page_hinting_failed(), and report what is not known to be kept as discarded.
+ * A frame that could not be made stable will be used all the same.
  */
 struct page_hinting_ops {
 	const char *name;
+	void (*set_unused)(unsigned long pfn, unsigned long nr);
 	void (*set_volatile)(unsigned long pfn, unsigned long nr);
 	bool (*set_stable)(unsigned long pfn, unsigned long nr);
 	bool (*is_discarded)(unsigned long pfn, unsigned long nr);

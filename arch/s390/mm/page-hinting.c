@@ -11,7 +11,8 @@
  * mm/page_hinting.c; the handler is a safety net.
  */
 
-#define pr_fmt(fmt) "page_hinting: " fmt
+#define KMSG_COMPONENT "page_hinting"
+#define pr_fmt(fmt) KMSG_COMPONENT ": " fmt
 
 #include <linux/gfp.h>
 #include <linux/init.h>
@@ -26,8 +27,6 @@
 #include <asm/asm-extable.h>
 #include <asm/extable.h>
 #include <asm/fault.h>
-#include <asm/machine.h>
-#include <asm/page-hinting.h>
 #include <asm/page-states.h>
 #include <asm/setup.h>
 #include <asm/uv.h>
@@ -86,14 +85,14 @@ static __always_inline bool essa_was_discarded(unsigned long state)
 	       unlikely(state & ESSA_EXCEPTION);
 }
 
-notrace void arch_page_unused(struct page *page, unsigned int order)
+static notrace void essa_set_unused(unsigned long pfn, unsigned long nr)
 {
-	unsigned long paddr = page_to_phys(page), nr = 1UL << order;
+	unsigned long paddr = PFN_PHYS(pfn);
 
 	for (; nr; nr--, paddr += PAGE_SIZE)
 		essa_ordered(paddr, ESSA_SET_UNUSED);
 }
-NOKPROBE_SYMBOL(arch_page_unused);
+NOKPROBE_SYMBOL(essa_set_unused);
 
 static notrace void essa_set_volatile(unsigned long pfn, unsigned long nr)
 {
@@ -122,12 +121,6 @@ static notrace bool essa_set_stable(unsigned long pfn, unsigned long nr)
 	return lost;
 }
 NOKPROBE_SYMBOL(essa_set_stable);
-
-notrace void arch_page_used(struct page *page, unsigned int order)
-{
-	essa_set_stable(page_to_pfn(page), 1UL << order);
-}
-NOKPROBE_SYMBOL(arch_page_used);
 
 static notrace bool essa_is_discarded(unsigned long pfn, unsigned long nr)
 {
@@ -204,7 +197,7 @@ static bool essa_self_test(void)
  */
 static int essa_enable(bool force)
 {
-	if (!machine_is_vm()) {
+	if (!MACHINE_IS_VM) {
 		if (!force) {
 			pr_err("this host may lose data, so no page becomes volatile\n");
 			return -EOPNOTSUPP;
@@ -221,32 +214,33 @@ static int essa_enable(bool force)
 
 static struct page_hinting_ops essa_ops __ro_after_init = {
 	.name		= "ESSA",
+	.set_unused	= essa_set_unused,
 	.set_volatile	= essa_set_volatile,
 	.set_stable	= essa_set_stable,
 	.is_discarded	= essa_is_discarded,
 	.enable		= essa_enable,
 };
 
-static int __init essa_init(void)
+/* Called before any memory becomes free. */
+void __init page_hinting_essa_init(void)
 {
 	if (is_prot_virt_guest()) {
 		pr_info("not available to a protected guest\n");
-		return 0;
+		return;
 	}
 	/* Secure pages belong to the ultravisor, which knows no volatile ones. */
 	if (is_prot_virt_host()) {
 		pr_info("not available to a host of protected guests\n");
-		return 0;
+		return;
 	}
 	if (!cmma_flag) {
 		pr_info("not available, the host has no ESSA or cmma= is off\n");
-		return 0;
+		return;
 	}
-	if (machine_is_vm())
+	if (MACHINE_IS_VM)
 		essa_ops.name = "ESSA of z/VM, where 'on' has not been tried but may be";
-	return page_hinting_register(&essa_ops);
+	page_hinting_register(&essa_ops);
 }
-subsys_initcall(essa_init);
 
 void do_discard_exception(struct pt_regs *regs)
 {
