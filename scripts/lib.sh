@@ -87,9 +87,9 @@ fill_cache() {
 # series NAME: the patches of patches/NAME in order, one path a line. "linux" is the one for the base that base_tree has
 # found. A file "series" names those that are in another directory, too, as they are the same there.
 series() {
-	local dir=$TOP/patches/${1/%linux/linux-${BASE-}} p
+	local dir=$TOP/patches/${1/%linux/linux-${BASE-}}
 	if [[ -f $dir/series ]]; then
-		while read -r p; do realpath -sm "$dir/$p"; done <"$dir/series"
+		sed "s,^\.\./,$TOP/patches/,; t; s,^,$dir/," "$dir/series"
 	else
 		find "$dir" -maxdepth 1 -name '[0-9]*.patch' ! -name '0000-*' 2>/dev/null | sort
 	fi
