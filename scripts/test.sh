@@ -77,7 +77,7 @@ stage qemu       600 "$s/test-qemu.sh"
 alone guests    2700 "$TOP/vm/test" --out "$logs/guests"
 alone run       1500 "$TOP/vm/run" --out "$logs/run"
 # The other kernel: builds, boots, and a part of the tests. BASE= in the environment: all of the above with that one.
-[[ -n ${BASE-} ]] || alone other 3000 env BASE="${BASES[1]}" "$TOP/vm/test" --out "$logs/other" stock off contexts free kexec
+[[ -n ${BASE-} ]] || alone other 3000 env BASE="${BASES[1]}" "$TOP/vm/test" --out "$logs/other" stock off contexts kexec
 
 printf '\n'
 printf '%s\n' "${table[@]}"
