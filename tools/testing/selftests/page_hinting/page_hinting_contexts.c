@@ -187,6 +187,10 @@ static void race(const char *name, bool hinted)
 	if (ph_cpus < 2)
 		ph_skip("more than one CPU needed");
 	v = victims_new(FEW);
+	/* read and not written, so without buffers, which know what is dirty */
+	ph_drop_caches();
+	ph_verify_read(v.f.fd, ID, 0, v.f.size, 1);
+	ph_file_pfns(&v.f, v.pfn);
 	ph_drain();
 	ph_get_counters(&c);
 	for (i = 0; i < FEW; i++)
