@@ -176,10 +176,10 @@ def frozen(boot, guest):
         freeze(boot, guest)
         if way == "restart":
             guest.sh(f"(echo off >{HINTING}/mode) & sleep 1; cat {HINTING}/mode")
-            # A thread of its own: where this hangs, it does so for ever.
+            # A thread of its own: where this hangs, it does so for ever. Two minutes are not that on a busy machine.
             block = guest.out("grep -l Movable /sys/devices/system/memory/memory*/valid_zones | tail -n 2 | head -n 1")
             guest.sh(f"(echo offline >{block.replace('valid_zones', 'state')}; echo $? >/tmp/gone) & "
-                     "for i in 1 2 3 4 5 6 7 8 9 10; do [ -e /tmp/gone ] && exit; sleep 1; done", check=False)
+                     "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do [ -e /tmp/gone ] && exit; sleep 10; done", check=False)
             status = guest.out("cat /tmp/gone")
             boot.tap.point(status == "0", f"{boot.name}: memory goes offline while a page is frozen and mode is being written", [status])
         text = guest.restart(command, may_panic=way == "panic", look=nothing_volatile(boot, guest, what))
