@@ -155,7 +155,7 @@ def reipl(boot, guest):
 
 def freeze(boot, guest):
     """Get hold of one of the volatile pages so that nobody else can, until this kernel ends."""
-    guest.sh(f"rm -f /tmp/frozen; (exec 9>{FREEZE}; for pfn in $({VOLATILE}); do echo $pfn >&9 && touch /tmp/frozen && break; done; "
+    guest.sh(f"rm -f /tmp/frozen; (exec 9>{FREEZE}; for pfn in $({VOLATILE}); do echo $pfn >&9 && echo $pfn >/tmp/frozen && break; done; "
              "exec sleep 10000) >/dev/null 2>&1 & for i in 1 2 3 4 5 6 7 8 9 10; do [ -e /tmp/frozen ] && exit; sleep 1; done", check=False)
     status, _ = guest.sh("[ -e /tmp/frozen ] && pidof sleep", check=False)
     boot.tap.point(status == 0, f"{boot.name}: a page is frozen, and remains so")
@@ -177,7 +177,10 @@ def frozen(boot, guest):
         if way == "restart":
             guest.sh(f"(echo off >{HINTING}/mode) & sleep 1; cat {HINTING}/mode")
             # A thread of its own: where this hangs, it does so for ever. Two minutes are not that on a busy machine.
-            block = guest.out("grep -l Movable /sys/devices/system/memory/memory*/valid_zones | tail -n 2 | head -n 1")
+            # The block with the frozen page in it cannot go, and the last one has memory that was reserved at boot.
+            size = int(guest.out("cat /sys/devices/system/memory/block_size_bytes"), 16)
+            mine = f"memory{int(guest.out('cat /tmp/frozen')) * 4096 // size}/"
+            block = guest.out(f"grep -l Movable /sys/devices/system/memory/memory*/valid_zones | grep -v {mine} | tail -n 2 | head -n 1")
             guest.sh(f"(echo offline >{block.replace('valid_zones', 'state')}; echo $? >/tmp/gone) & "
                      "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do [ -e /tmp/gone ] && exit; sleep 10; done", check=False)
             status = guest.out("cat /tmp/gone")
