@@ -179,7 +179,7 @@ def frozen(boot, guest):
             # A thread of its own: where this hangs, it does so for ever. Two minutes are not that on a busy machine.
             # The block with the frozen page in it cannot go, and the last one has memory that was reserved at boot.
             size = int(guest.out("cat /sys/devices/system/memory/block_size_bytes"), 16)
-            mine = f"memory{int(guest.out('cat /tmp/frozen')) * 4096 // size}/"
+            mine = f"memory{int(guest.out('cat /tmp/frozen'), 0) * 4096 // size}/"
             block = guest.out(f"grep -l Movable /sys/devices/system/memory/memory*/valid_zones | grep -v {mine} | tail -n 2 | head -n 1")
             guest.sh(f"(echo offline >{block.replace('valid_zones', 'state')}; echo $? >/tmp/gone) & "
                      "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do [ -e /tmp/gone ] && exit; sleep 10; done", check=False)
