@@ -18,8 +18,8 @@ help:
 	@echo 'make guest         build the guest'"'"'s initrd, print its directory'
 	@echo 'make check         checks of the repository (patches, overlay, style)'
 	@echo 'make check-builds  each patch builds; with the feature off nothing changes'
-	@echo 'make import SERIES=linux-7.3|qemu DIR=NEW   patches -> git tree'
-	@echo 'make export SERIES=linux-7.3|qemu DIR=TREE git tree -> patches and overlay'
+	@echo 'make import SERIES=linux-6.12|linux-7.3|qemu DIR=NEW   patches -> git tree'
+	@echo 'make export SERIES=linux-6.12|linux-7.3|qemu DIR=TREE  git tree -> patches and overlay'
 	@echo 'make clean-cache   forget what was not used for two weeks (ALL=1: everything)'
 	@echo
 	@echo 'make mail SERIES=linux-7.3 DIR=NEW      what to mail to whom (nothing is sent)'

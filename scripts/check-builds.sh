@@ -96,6 +96,16 @@ compare_off() {
 }
 
 failed=0 n=0
+# point RC TEXT: the next line of TAP
+point() {
+	n=$((n + 1))
+	if (($1 == 0)); then
+		echo "ok $n - $2"
+	else
+		echo "not ok $n - $2"
+		failed=1
+	fi
+}
 verdicts=$CACHE/bisect
 mkdir -p "$verdicts"
 
@@ -114,13 +124,7 @@ check_off() {
 	else
 		cat "$verdict"
 	fi
-	n=$((n + 1))
-	if ((rc == 0)); then
-		echo "ok $n - $arch, feature off: the objects of $4 are the base's"
-	else
-		echo "not ok $n - $arch, feature off: the objects of $4 are the base's"
-		failed=1
-	fi
+	point $rc "$arch, feature off: the objects of $4 are the base's"
 }
 check_off s390 "$CROSS" "common $BASE off" "mm/ fs/ arch/s390/mm/"
 check_off powerpc "$POWERPC" powerpc "mm/ arch/powerpc/mm/ arch/powerpc/platforms/pseries/"
@@ -199,13 +203,7 @@ for ((i = 1; i <= ${#patches[@]}; i++)); do
 		done
 		if ((rc == 0)); then touch "$ok"; else sed "s/^/# $c: /" "$work/messages"; fi
 	fi
-	name=$(basename "${patches[i - 1]}")
-	if ((rc == 0)); then
-		echo "ok $((i + n)) - builds off and on: $name$cached"
-	else
-		echo "not ok $((i + n)) - builds off and on: $name"
-		failed=1
-	fi
+	point $rc "builds off and on: ${patches[i - 1]##*/}$cached"
 done
 
 # --- 3: other configurations ----------------------------------------------------------------
@@ -222,7 +220,6 @@ for v in "${variants[@]}"; do
 		attempt build_at "$v" W=1 >"$work/messages" 2>&1
 		if ((rc == 0)); then touch "$ok"; else sed "s/^/# $v: /" "$work/messages"; fi
 	fi
-	n=$((n + 1))
-	if ((rc == 0)); then echo "ok $((n + ${#patches[@]})) - builds with $v.config$cached"; else echo "not ok $((n + ${#patches[@]})) - builds with $v.config"; failed=1; fi
+	point $rc "builds with $v.config$cached"
 done
 ((!failed))

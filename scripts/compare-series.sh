@@ -27,17 +27,22 @@ unexpected=0
 for base in "${BASES[@]:1}"; do
 	name=linux-$base recorded=$TOP/patches/linux-$base/differences
 	new=$(mktemp)
-	while read -r p; do
-		other=$(twin "$p" "$main")
+	declare -A here=() there=()
+	by_subject here "$name"
+	by_subject there "$main"
+	mapfile -t mine < <(series "$name")
+	while IFS=$'\t' read -r subject p; do
+		other=${there[$subject]-}
 		[[ $other != "$p" ]] || continue
 		if [[ -n $other ]]; then d=$(difference "$other" "$p"); else d=only; fi
 		[[ -n $d ]] || continue		# nothing but context
-		echo "$(subject_of "$p" | sed 's/^\[PATCH\] //')	$(hash_stdin <<<"$d")" >>"$new"
-		((!show)) || printf '%s\n%s\n\n' "$(subject_of "$p")" "$d"
-	done < <(series "$name")
-	while read -r p; do
-		[[ -n $(twin "$p" "$name") ]] || echo "$(subject_of "$p" | sed 's/^\[PATCH\] //')	only in $main" >>"$new"
-	done < <(series "$main")
+		echo "$subject	$(hash_stdin <<<"$d")" >>"$new"
+		((!show)) || printf '%s\n%s\n\n' "$subject" "$d"
+	done < <(subjects "${mine[@]}")
+	mapfile -t theirs < <(series "$main")
+	while IFS=$'\t' read -r subject p; do
+		[[ -n ${here[$subject]-} ]] || echo "$subject	only in $main" >>"$new"
+	done < <(subjects "${theirs[@]}")
 	if ((record)); then
 		cp "$new" "$recorded"
 	elif ! changed=$(diff "$recorded" "$new"); then

@@ -12,7 +12,7 @@ JOBS=${JOBS:-$(nproc)}
 # s390x tool chain; kbuild appends gcc, ld, ...
 CROSS=${CROSS_COMPILE:-s390x-linux-gnu-}
 export TOP CACHE JOBS CROSS
-# The kernels that there is a series for, patches/linux-$BASE, the one that is worked on first.
+# The kernels that there is a series for, patches/linux-$BASE; the first one is taken where nobody says which.
 BASES=(6.12 7.3)
 
 say() { printf '%s\n' "$*" >&2; }
@@ -107,14 +107,15 @@ kernel_version() { sed -n 's/^\(VERSION\|PATCHLEVEL\|SUBLEVEL\) = //p' "$1/Makef
 
 # base_of DIR: the base whose series may fit this tree: the same version, or for the newest one anything later, too.
 base_of() {
-	local version
+	local version newest
 	version=$(kernel_version "$1")
 	[[ $version == [0-9]*.*.* ]] || return 1
 	version=${version%.*}
+	newest=$(printf '%s\n' "${BASES[@]}" | sort -V | tail -n 1)
 	if [[ " ${BASES[*]} " == *" $version "* ]]; then
 		echo "$version"
-	elif [[ $(printf '%s\n' "${BASES[@]}" "$version" | sort -V | tail -n 1) == "$version" ]]; then
-		printf '%s\n' "${BASES[@]}" | sort -V | tail -n 1
+	elif printf '%s\n' "$newest" "$version" | sort -VC; then
+		echo "$newest"
 	else
 		return 1
 	fi

@@ -75,29 +75,38 @@ export_patches() {
 
 # Without what depends on the exact base: line numbers and blob names.
 normalise() { sed -E 's/^@@ -[0-9,]+ \+[0-9,]+ @@.*/@@/; /^index [0-9a-f]{40}\.\./d' "$1"; }
-subject_of() { sed '/^$/q' "$1" | sed -z 's/\n / /g' | sed -n 's/^Subject: //p'; }
 
-# twin PATCH SERIES: the patch of the same subject there, if any.
-twin() {
-	local p subject
-	subject=$(subject_of "$1")
-	while read -r p; do
-		if [[ $(subject_of "$p") == "$subject" ]]; then echo "$p"; return; fi
-	done < <(series "$2")
+# subjects PATCH...: lines of subject, tab and patch.
+subjects() {
+	(($# == 0)) || awk 'FNR == 1 { head = 1; subject = "" }
+		head && subject != "" && !/^ / { sub(/^\[PATCH\] /, "", subject); print subject "\t" FILENAME; head = 0 }
+		head && /^Subject: / { subject = substr($0, 10) }
+		head && /^ / && subject != "" { subject = subject $0 }' "$@"
+}
+
+# by_subject ARRAY SERIES: subject -> patch, in an associative array.
+by_subject() {
+	local -n table=$1
+	local list subject patch
+	mapfile -t list < <(series "$2")
+	# shellcheck disable=SC2004,SC2034	# an associative array of the caller's
+	while IFS=$'\t' read -r subject patch; do table[$subject]=$patch; done < <(subjects "${list[@]}")
 }
 
 # share_patches DIR SERIES: list the patches of DIR in DIR/series; those that SERIES has, too, are not kept twice.
 share_patches() {
-	local p other
-	for p in "$1"/*.patch; do
-		other=$(twin "$p" "$2")
+	local subject p other
+	local -A there=()
+	by_subject there "$2"
+	while IFS=$'\t' read -r subject p; do
+		other=${there[$subject]-}
 		if [[ -n $other ]] && cmp -s <(normalise "$p") <(normalise "$other"); then
 			rm "$p"
-			realpath -sm --relative-to="$TOP/patches/x" "$other"
+			echo "../$2/${other##*/}"
 		else
 			echo "${p##*/}"
 		fi
-	done >"$1/series"
+	done < <(subjects "$1"/*.patch) >"$1/series"
 }
 
 # export_overlay DIR OUT: every file that base..HEAD creates, and what it adds to MAINTAINERS.
