@@ -153,9 +153,24 @@ def reipl(boot, guest):
         same(boot, guest, digest, what)
 
 
-def freeze(boot, guest):
-    """Get hold of one of the volatile pages so that nobody else can, until this kernel ends."""
-    guest.sh(f"rm -f /tmp/frozen; (exec 9>{FREEZE}; for pfn in $({VOLATILE}); do echo $pfn >&9 && echo $pfn >/tmp/frozen && break; done; "
+def number(block):
+    return int(block.rsplit("memory", 1)[1])
+
+
+def movable_blocks(guest):
+    """Memory blocks that can go, and the size of one."""
+    size = int(guest.out("cat /sys/devices/system/memory/block_size_bytes"), 16)
+    blocks = [b for b in guest.out("ls -d /sys/devices/system/memory/memory*").split()
+              if guest.out(f"cat {b}/valid_zones") == "Movable"]
+    # the last one has memory in it that was reserved at boot
+    blocks.remove(max(blocks, key=number))
+    return blocks, size
+
+
+def freeze(boot, guest, spare):
+    """Get hold of one of the volatile pages so that nobody else can, until this kernel ends; none in the range `spare`."""
+    guest.sh(f"rm -f /tmp/frozen; (exec 9>{FREEZE}; for pfn in $({VOLATILE}); do [ $pfn -ge {spare.start} ] && [ $pfn -lt {spare.stop} ] && continue; "
+             "echo $pfn >&9 && touch /tmp/frozen && break; done; "
              "exec sleep 10000) >/dev/null 2>&1 & for i in 1 2 3 4 5 6 7 8 9 10; do [ -e /tmp/frozen ] && exit; sleep 1; done", check=False)
     status, _ = guest.sh("[ -e /tmp/frozen ] && pidof sleep", check=False)
     boot.tap.point(status == 0, f"{boot.name}: a page is frozen, and remains so")
@@ -170,18 +185,18 @@ def frozen(boot, guest):
     ways = {"restart": "reboot -f", "halt": "echo reipl >/sys/firmware/shutdown_actions/on_halt; halt -f",
             "power-off": "echo reipl >/sys/firmware/shutdown_actions/on_poff; poweroff -f",
             "panic": f"echo $({VOLATILE} | head -n 1) >{CORRUPT}; " + RESTARTS["panic"]}
+    # The block with the frozen page in it could not go.
+    blocks, size = movable_blocks(guest)
+    block = blocks[-1]
+    spare = range(number(block) * size // 4096, (number(block) + 1) * size // 4096)
     for way, command in ways.items():
         what = way + " with a frozen page"
         discard_all(boot, guest, what, few * 9 // 10)
-        freeze(boot, guest)
+        freeze(boot, guest, spare)
         if way == "restart":
             guest.sh(f"(echo off >{HINTING}/mode) & sleep 1; cat {HINTING}/mode")
             # A thread of its own: where this hangs, it does so for ever. Two minutes are not that on a busy machine.
-            # The block with the frozen page in it cannot go, and the last one has memory that was reserved at boot.
-            size = int(guest.out("cat /sys/devices/system/memory/block_size_bytes"), 16)
-            mine = f"memory{int(guest.out('cat /tmp/frozen'), 0) * 4096 // size}/"
-            block = guest.out(f"grep -l Movable /sys/devices/system/memory/memory*/valid_zones | grep -v {mine} | tail -n 2 | head -n 1")
-            guest.sh(f"(echo offline >{block.replace('valid_zones', 'state')}; echo $? >/tmp/gone) & "
+            guest.sh(f"(echo offline >{block}/state; echo $? >/tmp/gone) & "
                      "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do [ -e /tmp/gone ] && exit; sleep 10; done", check=False)
             status = guest.out("cat /tmp/gone")
             boot.tap.point(status == "0", f"{boot.name}: memory goes offline while a page is frozen and mode is being written", [status])
@@ -239,11 +254,7 @@ def hotplug(boot, guest):
             guest.sh(f"echo 1 > {cpu}")
         same(boot, guest, digest, "CPUs came back")
 
-    size = int(guest.out("cat /sys/devices/system/memory/block_size_bytes"), 16)
-    blocks = [b for b in guest.out("ls -d /sys/devices/system/memory/memory*").split()
-              if guest.out(f"cat {b}/valid_zones") == "Movable"]
-    # the last one has memory in it that was reserved at boot
-    blocks.remove(max(blocks, key=lambda b: int(b.rsplit("memory", 1)[1])))
+    blocks, size = movable_blocks(guest)
     boot.tap.point(bool(blocks), f"{boot.name}: {len(blocks)} memory blocks of {size >> 20} MB can go")
     total = 0
     for b in blocks:
