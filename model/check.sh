@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Check the model of the page hinting protocol, exhaustively: the protocol as
+# Check the models of the page hinting protocol, exhaustively: the protocol as
 # it is, in several combinations of processes; that what should happen in it
 # does happen; and mutants of it, each of which must do damage. See README.md.
 #
@@ -10,7 +10,7 @@
 
 set -euo pipefail
 
-model=$(realpath "$(dirname "$0")")/page_hinting.pml
+here=$(realpath "$(dirname "$0")")
 
 # What is expected, name, definitions for the model, what it is
 #   holds	no error in any state
@@ -81,6 +81,78 @@ holds switch-2 -DSTRICT -DTAKERS=2 -DWRITEBACK -DRECLAIM -DSWITCH | and switchin
 holds blocks-2 -DSTRICT -DTAKERS=2 -DWRITEBACK -DBLOCKS | two takers, two blocks
 holds array-free -DSTRICT -DTAKERS=2 -DRECLAIM -DOWNER -DARRAY | array host, frames change hands
 END
+	shared_table | sed 's/ / shared-/; s/|/-DSHARED |/'
+}
+
+# The same for page_hinting_shared.pml: -DSHARED picks that file.
+shared_table() {
+	cat <<'END'
+holds two -DSTRICT -DTAKERS=2 | two takers
+holds orders -DSTRICT -DFREER -DOWNER -DORDERS | freed, split, folios of one page, the next owner
+holds switch -DSTRICT -DSWITCH -DRESET -DFREER | switching off and on, reset, resume
+holds liar -DLIAR | a guest that writes what it likes
+reached dropped-in-probe -DPROBE=1 | a page is dropped between the two looks of the probe
+reached drop-fails -DPROBE=2 | the host's kernel finds a page dirty, and keeps it
+reached take-fails -DPROBE=3 | the VMM comes too late to take
+reached unlazy -DPROBE=4 | the VMM makes a lazy folio volatile again
+reached harvest -DPROBE=5 | the VMM finds a dropped page
+reached late-loser -DPROBE=6 -DTAKERS=2 | a taker waits for the hash lock in vain
+reached busy -DPROBE=7 | a taker waits for the VMM
+reached free-busy -DPROBE=9 -DFREER | who frees waits for the VMM
+reached in-vain -DPROBE=10 | taken again when the doorbell has returned
+reached other-page-kept -DPROBE=11 | one page of a lost folio still has its content
+unreached no-state -DPROBE=8 -DTAKERS=2 | hinted, but the state is S
+caught take-by-store -DM_TAKE_BY_STORE | V -> T: a load and a store
+caught take-other-order -DM_TAKE_OTHER_ORDER -DTAKERS=0 -DFREER -DOWNER -DORDERS | V -> T: the order is that of an earlier load
+caught no-t-discard -DM_DISCARD_NO_T | V -> D: discarded, then compared
+caught no-t-lazy -DM_LAZY_NO_T | V -> L: MADV_FREE, then compared
+caught early-d -DM_EARLY_D | T -> D before the discard
+caught early-l -DM_EARLY_L | T -> L before MADV_FREE
+caught failed-gives-up -DM_FAILED_GIVES_UP | T -> V after a part has been discarded or freed lazily
+caught harvest-gives-up -DM_HARVEST_GIVES_UP | L -> T -> V because nothing is missing
+caught host-looks-first -DM_HOST_LOOKS_FIRST | the host's kernel looks for dirty, then unmaps
+caught no-validation -DM_NO_VALIDATION -DLIAR | the VMM believes the guest
+caught t-is-kept -DM_T_IS_KEPT | the guest takes T for kept
+caught steal-t -DM_STEAL_T | T -> S by the guest, lost
+caught stable-by-store -DM_STABLE_BY_STORE | V -> S: a load and a store
+caught d-is-kept -DM_D_IS_KEPT | D -> S, kept
+caught no-probe -DM_NO_PROBE | L -> S, kept
+caught probe-head-only -DM_PROBE_HEAD_ONLY | L -> S, only the first page is probed
+caught one-kept -DM_ONE_KEPT_IS_ENOUGH | L -> S, one page kept is enough
+caught probe-loads -DM_PROBE_LOADS | probe: a load instead of the atomic add
+caught probe-blind -DM_PROBE_BLIND | probe: nobody looks at what the atomic add returns
+caught probe-trusts-zeros -DM_PROBE_TRUSTS_ZEROS | probe: a page of zeros counts as kept
+caught probe-before -DM_PROBE_BEFORE | probe, then L -> S
+caught probe-outside-lock -DM_PROBE_OUTSIDE_LOCK -DTAKERS=2 | probe without the hash lock
+caught flag-before-probe -DM_FLAG_BEFORE_PROBE -DTAKERS=2 | flags cleared before the probe
+caught state-outside-lock -DM_STATE_OUTSIDE_LOCK | S -> V without the hash lock
+caught state-before-flag -DM_STATE_BEFORE_FLAG | S -> V before the flags
+caught tail-bytes -DM_TAIL_BYTES | S -> V for each page
+caught split-as-is -DM_SPLIT_AS_IS -DTAKERS=0 -DFREER -DOWNER -DORDERS | the order changes while volatile
+caught free-as-is -DM_FREE_AS_IS -DFREER -DOWNER | freed as it is
+caught free-by-store -DM_FREE_BY_STORE -DFREER -DOWNER | freed: a load and a store
+caught free-no-wait -DM_FREE_NO_WAIT -DFREER -DOWNER | freed while in T
+caught no-doorbell -DM_NO_DOORBELL | who waits does not exit
+caught remove-no-wait -DM_REMOVE_NO_WAIT -DSWITCH | remove does not wait for the VMM
+caught reset-leaves-t -DM_RESET_LEAVES_T -DSWITCH -DRESET | reset leaves T behind
+caught array-first -DM_ARRAY_FREED_FIRST -DSWITCH | the array is freed before the walk
+caught walk-skips-t -DM_WALK_SKIPS_T -DSWITCH | off: what is in T is left
+caught maker-not-stopped -DM_MAKER_NOT_STOPPED -DSWITCH | off: the clock goes on
+caught free-flag-first -DM_FREE_FLAG_FIRST -DTAKERS=0 -DFREER -DSWITCH | freed: flags, then the state
+caught ring-no-rcu -DM_RING_NO_RCU -DSWITCH | off does not wait for who is about to ring
+caught peek-no-rcu -DM_PEEK_NO_RCU -DSWITCH | off does not wait for who looks without the lock
+survives no-retest -DM_NO_RETEST -DTAKERS=2 | no second test of the flags
+survives discard-head-only -DM_DISCARD_HEAD_ONLY | T -> D, and only the first page is discarded
+survives failed-is-lazy -DM_FAILED_IS_LAZY | T -> L after a part has been discarded or freed lazily
+survives harvest-no-t -DM_HARVEST_NO_T | L -> D by cmpxchg
+survives probe-adds-first -DM_PROBE_ADDS_FIRST | probe: add 0 to any word, then look for one that is not zero
+survives wait-with-lock -DM_WAIT_WITH_LOCK -DTAKERS=2 | the hash lock is kept while waiting
+END
+	[ -z "$deep" ] || cat <<'END'
+holds two-free -DSTRICT -DTAKERS=2 -DFREER -DOWNER -DORDERS | two takers, frames change hands
+holds two-switch -DSTRICT -DTAKERS=2 -DFREER -DSWITCH -DRESET | two takers, switching, reset
+holds all -DSTRICT -DFREER -DOWNER -DORDERS -DSWITCH -DRESET | one taker and everybody
+END
 }
 
 die() {
@@ -88,12 +160,20 @@ die() {
 	exit 1
 }
 
+model_for() {
+	case " $* " in
+	*" -DSHARED "*)	echo "$here/page_hinting_shared.pml" ;;
+	*)		echo "$here/page_hinting.pml" ;;
+	esac
+}
+
 # A verifier for these definitions, and its verdict. $1: directory, rest: -D
 # of the model. Many mutants fail within thousands of states, so to compile
 # takes longer than to run: optimise what is run to the end only.
 build() {
-	local dir=$1
+	local dir=$1 model
 	shift
+	model=$(model_for "$@")
 	mkdir -p "$dir"
 	cd "$dir"
 	spin -a "$@" "$model" >spin.log 2>&1 || { cat spin.log >&2; return 1; }
@@ -107,7 +187,12 @@ run() {
 	case $expect in
 	caught|reached)	cflags="-O0 -DCOLLAPSE -DMEMLIM=1900" ;;
 	esac
-	[ -z "$deep" ] || cflags="${cflags/1900/14000}"
+	if [ -n "$deep" ]; then
+		cflags="${cflags/1900/14000}"
+	elif [[ " $* " == *" -DSHARED "* ]]; then
+		# not so many states that compression is worth its time
+		cflags="${cflags/-DCOLLAPSE /}"
+	fi
 	(build "$dir" "$@") || { echo "broken: cannot build" >"$dir/verdict"; return; }
 	(cd "$dir" && ./pan -m"$depth" -w"$hash" >out 2>&1) || rc=$?
 
@@ -178,19 +263,21 @@ report() {
 
 # A breadth-first search finds the shortest way.
 trace() {
-	local what id rest cflags="-O1 -DBFS -DMEMLIM=4000"
+	local what id rest model cflags="-O1 -DBFS -DMEMLIM=4000"
 
 	while read -r what id rest; do
 		[ "$id" = "$1" ] || continue
 		# shellcheck disable=SC2086 # a list of options
+		model=$(model_for ${rest%%|*})
+		# shellcheck disable=SC2086 # a list of options
 		(build "$tmp/trace" ${rest%%|*})
 		cd "$tmp/trace"
 		./pan -m100000 -w22 >out 2>&1 || true
-		[ -f page_hinting.pml.trail ] ||
+		[ -f "${model##*/}.trail" ] ||
 			die "$1 does no damage, so there is nothing to show"
 		echo "$what $id: ${rest#*| }"
 		# shellcheck disable=SC2086
-		spin -t -p -g ${rest%%|*} -k page_hinting.pml.trail "$model"
+		spin -t -p -g ${rest%%|*} -k "${model##*/}.trail" "$model"
 		return
 	done < <(table)
 	die "no run is called $1; see $0 for the names"

@@ -268,8 +268,8 @@ inline alloc_frame(who)
 	owned = 1
 }
 
-/* hint_set_stable(). The caller has a reference. */
-inline hint_set_stable()
+/* page_hint_set_stable(). The caller has a reference. */
+inline page_hint_set_stable()
 {
 	atomic { !hash_lock -> hash_lock = 1 }
 	if
@@ -317,7 +317,7 @@ inline folio_make_stable()
 	:: KEY ->
 		do
 		:: !(flags & HINTED) -> break
-		:: HINT_ARMED ->		/* hint_disarm() */
+		:: HINT_ARMED ->		/* page_hint_disarm() */
 #ifdef M_DISARM_BLIND
 			flags = flags & ~HINT_MASK; break
 #else
@@ -333,7 +333,7 @@ inline folio_make_stable()
 #ifdef M_CLEAR_ONLY
 			flags = flags & ~HINT_MASK;
 #else
-			hint_set_stable();
+			page_hint_set_stable();
 #endif
 			break
 		od
@@ -370,7 +370,7 @@ inline page_hint_evict(probe)
 #else
 	:: HINT_VOLATILE ->
 		if
-		:: DISCARDED -> hint_set_stable()
+		:: DISCARDED -> page_hint_set_stable()
 		:: else -> goto unlock
 		fi
 	:: else
@@ -619,7 +619,7 @@ idle:	if
 	:: atomic { maker_on -> in_pass++ }
 #endif
 	fi;
-	/* hint_visit(): one look at the flags, no reference */
+	/* page_hint_visit(): one look at the flags, no reference */
 	atomic {
 		if
 		:: (flags & (LRU | DIRTY | WB | LOCKED)) != LRU -> goto out
@@ -676,7 +676,7 @@ armed:	/* nobody disarmed it since the last visit */
 #ifndef M_KEEP_BUFFERS
 	release_buffers();
 #endif
-	/* hint_set_volatile() */
+	/* page_hint_set_volatile() */
 	atomic {
 		!hash_lock -> hash_lock = 1;
 		if
@@ -1000,7 +1000,7 @@ off:	if
 	in_pass == 0;
 #endif
 
-walk:	/* hint_settle(): no reference is needed to disarm */
+walk:	/* page_hint_settle(): no reference is needed to disarm */
 	atomic {
 		if
 		:: !(flags & HINTED) -> goto clean

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 need spin gcc
 
-key=$({ hash_files "$TOP"/model/{page_hinting.pml,check.sh}; spin -V; gcc --version; } | hash_stdin)
+key=$({ hash_files "$TOP"/model/{*.pml,check.sh}; spin -V; gcc --version; } | hash_stdin)
 verdict=$CACHE/model/$key
 mkdir -p "$CACHE/model"
 
