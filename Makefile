@@ -10,7 +10,7 @@ help:
 	@echo 'make bench         what it costs, beside the base kernel (RECORD=1: keep the figures)'
 	@echo 'make mutants       take each hook away, and see which test notices (two hours)'
 	@echo 'make shell         the same guest with a shell'
-	@echo 'make apply LINUX=DIR     put the series on your own tree (6.12.y, 7.3.y)'
+	@echo 'make apply LINUX=DIR     put the series on your own tree (7.3.y, 6.12.y), or some of it: PARTS="1 2"'
 	@echo
 	@echo 'make deps          install the packages needed (Debian, root)'
 	@echo 'make qemu          build the QEMU with the host part, print its path'
@@ -18,11 +18,12 @@ help:
 	@echo 'make guest         build the guest'"'"'s initrd, print its directory'
 	@echo 'make check         checks of the repository (patches, overlay, style)'
 	@echo 'make check-builds  each patch builds; with the feature off nothing changes'
+	@echo 'make check-parts   each part of the series builds, boots and passes its tests without the later ones (an hour)'
 	@echo 'make import SERIES=linux-6.12|linux-7.3|qemu DIR=NEW   patches -> git tree'
 	@echo 'make export SERIES=linux-6.12|linux-7.3|qemu DIR=TREE  git tree -> patches and overlay'
 	@echo 'make clean-cache   forget what was not used for two weeks (ALL=1: everything)'
 	@echo
-	@echo 'make mail SERIES=linux-7.3 DIR=NEW      what to mail to whom (nothing is sent)'
+	@echo 'make mail SERIES=linux-7.3 [PART=N] DIR=NEW   what to mail to whom (nothing is sent)'
 	@echo
 	@echo 'The other kernel that there is a series for: BASE=7.3 in the environment of all of them. One of'
 	@echo 'your own: LINUX_TARBALL=FILE or LINUX=DIR.'
@@ -61,6 +62,9 @@ check: deps
 check-builds: deps
 	scripts/check-builds.sh
 
+check-parts: deps
+	scripts/check-parts.sh
+
 apply:
 	@env -u LINUX scripts/apply.sh '$(LINUX)'
 
@@ -71,9 +75,9 @@ export:
 	scripts/export.sh '$(SERIES)' '$(DIR)'
 
 mail:
-	scripts/mail.sh '$(SERIES)' '$(DIR)'
+	scripts/mail.sh $(if $(PART),--part $(PART)) '$(SERIES)' '$(DIR)'
 
 clean-cache:
 	scripts/clean-cache.sh $(if $(ALL),--all)
 
-.PHONY: help deps qemu kernel guest run bench shell test check check-builds apply import export mail clean-cache
+.PHONY: help deps qemu kernel guest run bench shell test check check-builds check-parts apply import export mail clean-cache

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Put the series on your own kernel tree: "git am" in a git tree, patched files in a plain one. All of it
 # or nothing: every patch is tried on copies of the files first, without fuzz.
-# usage: scripts/apply.sh DIR
+# usage: [PARTS="1 2"] scripts/apply.sh DIR
 . "$(dirname "$0")/lib.sh"
 
 dir=${1-}
@@ -15,7 +15,7 @@ need git
 version=$(kernel_version "$dir")
 BASE=$(base_of "$dir") || die "$dir is Linux $version, there are series for ${BASES[*]/%/.y}; nothing was changed"
 mapfile -t patches < <(series linux)
-((${#patches[@]})) || die "there are no patches in $TOP/patches/linux-$BASE"
+((${#patches[@]})) || die "there are no patches${PARTS:+ of parts $PARTS} in $TOP/patches/linux-$BASE; nothing was changed"
 mapfile -t touched < <(touched "${patches[@]}")
 mapfile -t created < <(created "${patches[@]}")
 

@@ -103,7 +103,7 @@ main() {
 	# In this repository are those for the first kernel. SELFTESTS= for work on them.
 	if [[ -n ${SELFTESTS-} ]]; then
 		tests_dir=$SELFTESTS
-	elif [[ $BASE == "${BASES[0]}" ]]; then
+	elif [[ $BASE == "${BASES[0]}" && -z ${PARTS-} ]]; then
 		tests_dir=$TOP/$tests
 	else
 		tests_dir=$(cached "$CACHE/guest/selftests-$(hash_files "${patches[@]}")" selftests_of "${patches[@]}")/$tests

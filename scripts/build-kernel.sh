@@ -3,7 +3,8 @@
 # usage: scripts/build-kernel.sh [--base] [--add FRAGMENT]... CONFIG
 #        scripts/build-kernel.sh --tree DIR [--add FRAGMENT]... CONFIG
 #   CONFIG        configs/CONFIG.config, on top of tinyconfig, configs/common.config and what only this version has,
-#                 configs/VERSION.config; of tinyconfig alone when its first line is "# alone"
+#                 configs/VERSION.config; on top of tinyconfig alone, with configs/CONFIG-VERSION.config, when its first
+#                 line is "# alone"
 #   --add FILE    one more fragment on top
 #   --base        the base kernel, without the series
 #   --tree DIR    build the kernel tree DIR as it is, incrementally (for work on the series)
@@ -31,7 +32,7 @@ else
 	if ((!base)); then
 		mapfile -t patches < <(series linux)
 		((${#patches[@]})) || die "patches/linux-$BASE is empty (did you mean --base?)"
-		src=$CACHE/work/linux-$BASE key+=-$(hash_files "${patches[@]}")
+		src=$CACHE/work/linux-$BASE key+=-$(hash_code "${patches[@]}")
 	fi
 fi
 
@@ -39,7 +40,9 @@ fi
 [[ -f $TOP/configs/$config.config ]] || die "no configs/$config.config"
 need "${CROSS}gcc" flex bison bc make
 fragments=("$TOP/configs/common.config" "$TOP/configs/$BASE.config" "$TOP/configs/$config.config" "${add[@]}")
-[[ $(head -n 1 "$TOP/configs/$config.config") != "# alone" ]] || unset 'fragments[0]' 'fragments[1]'
+if [[ $(head -n 1 "$TOP/configs/$config.config") == "# alone" ]]; then
+	fragments=("$TOP/configs/$config.config" "$TOP/configs/$config-$BASE.config" "${add[@]}")
+fi
 
 kmake() { make -C "$src" O="$out" ARCH=s390 CROSS_COMPILE="$CROSS" -j"$JOBS" "$@"; }
 
@@ -62,7 +65,11 @@ configure() {
 
 build() {
 	without=''
-	((!base)) || without='\(# \)\?CONFIG_PAGE_HINTING'
+	if ((base)); then
+		without='\(# \)\?CONFIG_PAGE_HINTING'
+	elif [[ -n ${PARTS-} ]]; then	# what only a later one has
+		without='\(# \)\?CONFIG_PAGE_HINTING_'
+	fi
 	mkdir -p "$out"
 	say "configuring $config"
 	configure

@@ -33,7 +33,7 @@ configure() {
 }
 
 # prefix N: key of base, patches 1..N and what they are built with
-prefix() { { echo "$compiler ${pristine##*/} $(hash_files "${patches[@]:0:$1}")"; cat "$TOP"/configs/{common,"$BASE",off,run}.config; } | hash_stdin; }
+prefix() { { echo "$compiler ${pristine##*/} $(hash_code "${patches[@]:0:$1}")"; cat "$TOP"/configs/{common,"$BASE",off,run}.config; } | hash_stdin; }
 
 # --- 1: nothing changes ---------------------------------------------------------------------
 
@@ -47,11 +47,13 @@ off_objects() {
 }
 
 # Contents of the sections, relocations and symbols as text. Names that kbuild makes of line numbers
-# (initcalls) and of the preprocessor's counter may differ when a header grows; nothing else may.
+# (initcalls), of the preprocessor's counter and of the compiler's (tables of a switch) may differ when a header grows;
+# nothing else may.
 as_text() {
 	"${cross}objdump" -s -r -t "$1" | sed -E '/file format/d
 		s/(__initcall__kmod_[a-z0-9_]+__)[0-9]+_[0-9]+_/\1N_/g
-		s/(__UNIQUE_ID_[A-Za-z0-9_]*[A-Za-z_])[0-9]+/\1N/g'
+		s/(__UNIQUE_ID_[A-Za-z0-9_]*[A-Za-z_])[0-9]+/\1N/g
+		s/(CSWTCH\.)[0-9]+/\1N/g'
 }
 
 series_off_objects() {
@@ -63,7 +65,7 @@ series_off_objects() {
 off_key() {
 	{
 		"${cross}gcc" --version | head -n 1
-		echo "${pristine##*/} $(hash_files "${patches[@]:0:${1-0}}") ${targets[*]}"
+		echo "${pristine##*/} $(hash_code "${patches[@]:0:${1-0}}") ${targets[*]}"
 		cat "${fragments[@]}"
 	} | hash_stdin
 }
@@ -84,14 +86,14 @@ compare_off() {
 			same=$((same + 1))
 		elif cmp -s <(as_text "$a/$o") <(as_text "$b/$o"); then
 			text=$((text + 1))
-			echo "# $o: identical but for names made of line numbers"
+			echo "# $o: identical but for names made of line numbers and counters"
 		else
 			differ=$((differ + 1))
 			echo "# $o: differs"
 			diff <(as_text "$a/$o") <(as_text "$b/$o") | head -n 10 | sed 's/^/#   /' || true
 		fi
 	done < <(objects "$a")
-	echo "# objects compared: $((same + text + differ)); identical: $same; but for names made of line numbers: $text; different: $differ"
+	echo "# objects compared: $((same + text + differ)); identical: $same; but for names made of line numbers and counters: $text; different: $differ"
 	((differ == 0 && same > 0)) && [[ $(objects "$a") == "$(objects "$b")" ]]
 }
 

@@ -48,13 +48,26 @@ headers() {
 	[[ -f patches/$1/0000-cover-letter.txt ]] || echo "patches/$1/0000-cover-letter.txt: missing"
 }
 
+# All patches belong to a part, and each part has its own cover letter.
+parts() {
+	local n
+	[[ $(awk '{ n += $2 } END { print n + 0 }' "patches/$1/parts") == $(series "$1" | wc -l) ]] ||
+		echo "patches/$1/parts: not as many patches as there are"
+	# a backport is not mailed
+	[[ $1 != linux-6.12 ]] || return 0
+	while read -r n _; do
+		[[ -f patches/$1/0000-cover-letter-$n.txt ]] || echo "patches/$1/0000-cover-letter-$n.txt: missing"
+		! grep -Hn '@' "patches/$1/0000-cover-letter-$n.txt" || echo "patches/$1/0000-cover-letter-$n.txt: something is still to be filled in"
+	done <"patches/$1/parts"
+}
+
 orphans() {
 	local f all
 	all=$(for f in "${names[@]}"; do series "$f"; done)
 	for f in patches/*; do [[ " ${names[*]} " == *" ${f#patches/} "* ]] || echo "$f: does not belong there"; done
 	for f in patches/*/*; do
 		case ${f##*/} in
-		base|0000-cover-letter.txt|differences) ;;
+		base|parts|0000-cover-letter*.txt|differences) ;;
 		series) [[ $f == "patches/linux-${BASES[1]}/"* ]] || echo "$f: does not belong there" ;;
 		[0-9][0-9][0-9][0-9]-*.patch) grep -qxF "$TOP/$f" <<<"$all" || echo "$f: not in the series" ;;
 		*) echo "$f: does not belong there" ;;
@@ -66,12 +79,19 @@ applies() { sparse_import "$1" "$work/$1"; }
 
 # Each patch has somebody to decide on it; the cover letter tells the base and all files.
 mails() {
+	local n number
 	"$TOP/scripts/mail.sh" "$1" "$work/mail-$1" >"$work/to"
 	awk '/^[0-9]/ { if (patch) print patch ": nobody decides on it"; patch = $1 } /^  To: .*@/ { patch = "" }
 		END { if (patch) print patch ": nobody decides on it" }' "$work/to"
 	[[ $(grep -c '^[0-9]' "$work/to") == $(series "$1" | wc -l) ]] || echo "not as many mails as patches"
 	grep -q "^Base: .*$(<"patches/$1/base")" "$work/mail-$1"/0000-* || echo "no base in the cover letter"
 	grep -q ' files changed, ' "$work/mail-$1"/0000-* || echo "no summary in the cover letter"
+	[[ -f patches/$1/parts ]] || return 0
+	while read -r n number _; do
+		"$TOP/scripts/mail.sh" --part "$n" "$1" "$work/mail-$1-$n" >"$work/to"
+		[[ $(grep -c '^[0-9]' "$work/to") == "$number" ]] || echo "part $n: not as many mails as patches"
+		grep -q ' files changed, ' "$work/mail-$1-$n"/0000-* || echo "part $n: no summary in the cover letter"
+	done <"patches/$1/parts"
 }
 
 # Vanilla 6.12.y, whose mm/ differs from the packaged kernel's. "git apply" takes no fuzz.
@@ -206,6 +226,7 @@ for s in "${names[@]}"; do
 	[[ ! -d $work/$s ]] || run "$s: export of the import is identical" reexport "$s"
 	# a backport is not
 	[[ $s == linux-6.12 ]] || run "$s: can be mailed" mails "$s"
+	[[ ! -f patches/$s/parts ]] || run "$s: each patch belongs to a part, and each part has a cover letter" parts "$s"
 	run "$s: checkpatch, but for what checkpatch-allow.txt gives reasons" checkpatch "$s"
 done
 run "nothing in checkpatch-allow.txt that is not needed" allowed

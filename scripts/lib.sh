@@ -13,7 +13,7 @@ JOBS=${JOBS:-$(nproc)}
 CROSS=${CROSS_COMPILE:-s390x-linux-gnu-}
 export TOP CACHE JOBS CROSS
 # The kernels that there is a series for, patches/linux-$BASE; the first one is taken where nobody says which.
-BASES=(6.12 7.3)
+BASES=(7.3 6.12)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { printf '%s: error: %s\n' "${0##*/}" "$*" >&2; exit 1; }
@@ -52,6 +52,14 @@ hash_files() {
 	sha256sum -- "$@" | cut -d' ' -f1 | hash_stdin
 }
 
+# hash_code PATCH...: hash of what they do to that which a kernel is built of. Messages, documentation and tests are not.
+hash_code() {
+	(($# == 0)) && { echo none; return; }
+	awk '/^From [0-9a-f]+ Mon Sep 17 00:00:00 2001$/ { code = 0 }
+		/^diff --git / { code = $3 !~ "^a/(Documentation|tools)/" && $3 != "a/MAINTAINERS" }
+		code' "$@" | hash_stdin
+}
+
 # with_lock NAME COMMAND...: one process at a time fills a cache entry.
 with_lock() {
 	local name=$1 fd
@@ -85,14 +93,29 @@ fill_cache() {
 }
 
 # series NAME: the patches of patches/NAME in order, one path a line. "linux" is the one for the base that base_tree has
-# found. A file "series" names those that are in another directory, too, as they are the same there.
+# found. A file "series" names those that are in another directory, too, as they are the same there. With PARTS="1 2" in
+# the environment, those of some parts only.
 series() {
-	local dir=$TOP/patches/${1/%linux/linux-${BASE-}}
+	local dir=$TOP/patches/${1/%linux/linux-${BASE-}} part
 	if [[ -f $dir/series ]]; then
 		sed "s,^\.\./,$TOP/patches/,; t; s,^,$dir/," "$dir/series"
 	else
 		find "$dir" -maxdepth 1 -name '[0-9]*.patch' ! -name '0000-*' 2>/dev/null | sort
+	fi | if [[ -n ${PARTS-} && -f $dir/parts ]]; then
+		for part in $PARTS; do
+			grep -q "^$part " "$dir/parts" || say "there is no part $part, but: $(sed 's/ .*//' "$dir/parts" | paste -sd' ')"
+		done
+		in_parts "$dir/parts" "$PARTS"
+	else
+		cat
 	fi
+}
+
+# in_parts FILE PARTS: those lines of stdin that belong to them. FILE has a line for each part: its number, the number of its
+# patches, its title.
+in_parts() {
+	awk -v parts=" $2 " 'NR == FNR { for (i = 0; i < $2; i++) part[n++] = $1; next }
+		index(parts, " " part[FNR - 1] " ")' "$1" -
 }
 
 # base_tree: set $pristine to the base kernel's tree, and $BASE to what series there is for it.

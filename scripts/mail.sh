@@ -1,22 +1,24 @@
 #!/bin/bash
 # Make a series ready to be mailed, and say to whom. Nothing is sent.
-# usage: scripts/mail.sh [--version N] [--since REV] linux-VERSION|qemu DIR
+# usage: scripts/mail.sh [--part N] [--version N] [--since REV] linux-VERSION|qemu DIR
 #   DIR          new directory for the mails: patches, and the cover letter with what it needs (base, range-diff)
+#   --part N     this part only, which has a cover letter of its own
 #   --version N  [PATCH vN ...]
 #   --since REV  a revision of this repository, from which the last version was mailed: adds the range-diff
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/series.sh"
 
-version=1 since=''
+part='' version=1 since=''
 while [[ ${1-} == --* ]]; do
 	case $1 in
+	--part) part=$2; shift ;;
 	--version) version=$2; shift ;;
 	--since) since=$2; shift ;;
 	*) die "unknown option $1" ;;
 	esac
 	shift
 done
-(($# == 2)) || die "usage: ${0##*/} [--version N] [--since REV] linux-VERSION|qemu DIR"
+(($# == 2)) || die "usage: ${0##*/} [--part N] [--version N] [--since REV] linux-VERSION|qemu DIR"
 name=$1 out=$2
 [[ ! -e $out ]] || die "$out exists already"
 out=$(readlink -f "$out")
@@ -27,6 +29,20 @@ trap 'rm -rf "$work"' EXIT
 src=$(base_source "$name")
 sparse_import "$name" "$work/new"
 dir=$work/new
+
+# From where to where it goes, and what comes before.
+range=base..$name letter=$TOP/patches/$name/0000-cover-letter${part:+-$part}.txt needs=''
+if [[ -n $part ]]; then
+	partlist=$TOP/patches/$name/parts
+	grep -qs "^$part " "$partlist" || die "$name has no part $part"
+	read -r before number < <(awk -v part="$part" '$1 == part { print n + 0, $2; exit } { n += $2 }' "$partlist")
+	mapfile -t commits < <(git -C "$dir" rev-list --reverse base.."$name")
+	range=base..${commits[before + number - 1]}
+	if ((before)); then
+		range=${commits[before - 1]}..${range#*..}
+		needs="the parts before it, $before patches"
+	fi
+fi
 
 # The series as it was then, as a branch beside the new one. It may have been made on another base, so without context.
 if [[ -n $since ]]; then
@@ -45,22 +61,21 @@ prefix=PATCH
 ((version == 1)) || prefix+=" v$version"
 GIT_COMMITTER_NAME=$(git -C "$dir" log -1 --format=%an) GIT_COMMITTER_EMAIL=$(git -C "$dir" log -1 --format=%ae) \
 	git -C "$dir" format-patch -q --no-signature --numbered --cover-letter --subject-prefix="$prefix" --stat=72 -M50% \
-	-o "$work/mails" base..HEAD
+	-o "$work/mails" "$range"
 cover=("$work"/mails/0000-*)
-letter=$TOP/patches/$name/0000-cover-letter.txt
 {
 	sed '/^Subject: /,$d' "${cover[0]}"
-	echo "Subject: [$prefix 00/$(git -C "$dir" rev-list --count base..HEAD)] $(sed -n '1s/^Subject: \(\[[^]]*\] \)\?//p' "$letter")"
+	echo "Subject: [$prefix 00/$(git -C "$dir" rev-list --count "$range")] $(sed -n '1s/^Subject: \(\[[^]]*\] \)\?//p' "$letter")"
 	sed -n '/^MIME-Version: /,/^$/p' "${cover[0]}" | sed '/^$/d'
 	sed 1d "$letter"
-	printf '\n---\nBase: %s %s\n' "${name%-*}" "$(<"$TOP/patches/$name/base")"
+	printf '\n---\nBase: %s %s%s\n' "${name%-*}" "$(<"$TOP/patches/$name/base")" "${needs:+, and $needs}"
 	if [[ -n $since ]]; then
 		printf '\nRange-diff to the last version:\n'
-		git -C "$dir" range-diff --no-color base..last base.."$name"
+		git -C "$dir" range-diff --no-color ${part:+--right-only} base..last "$range"
 	fi
 	printf '\n'
-	git -C "$dir" shortlog base..HEAD
-	git -C "$dir" diff --stat=72 --summary base HEAD
+	git -C "$dir" shortlog "$range"
+	git -C "$dir" diff --stat=72 --summary "$range"
 } >"$work/mails/cover"
 mv "$work/mails/cover" "${cover[0]}"
 

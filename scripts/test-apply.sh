@@ -48,7 +48,7 @@ test_base() {
 	((${#patches[@]})) || die "patches/linux-$BASE is empty"
 	src=$pristine
 	# A file that the series changes: the last one, so that everything before it has applied when it fails.
-	victim=$(sed -n 's,^--- a/,,p' "${patches[@]}" | tail -n 1)
+	victim=$(sed -n 's,^--- a/,,p' "${patches[@]}" | grep -vxF "$(created "${patches[@]}")" | tail -n 1)
 
 	# what the tree must look like afterwards, by way of git am
 	git_tree reference
@@ -110,9 +110,27 @@ test_base() {
 	git_tree outer
 	tree outer/inner
 	succeeds "plain tree inside another repository: applied" is_right
+
+	test_parts
 }
 
-echo "1..$((13 * ${#BASES[@]}))"
+# Some of the parts, and then the others.
+test_parts() {
+	local all
+	if [[ ! -f $TOP/patches/linux-$BASE/parts ]]; then
+		for _ in 1 2 3 4; do echo "ok $((n += 1)) # SKIP this series has no parts"; done
+		return
+	fi
+	all=$(cut -d' ' -f1 "$TOP/patches/linux-$BASE/parts" | paste -sd' ')
+	git_tree parts
+	PARTS=9 refuses "a part that there is not: refused" "there are no patches of parts 9"
+	PARTS=2 refuses "a part without those before it: refused" "does not apply"
+	is_first() { [[ $(git -C "$t" rev-list --count HEAD) == $((1 + $(PARTS=1 series linux | wc -l))) ]]; }
+	PARTS=1 succeeds "the first part: applied" is_first
+	PARTS=${all#1 } succeeds "the others after it: applied" is_right_git
+}
+
+echo "1..$((17 * ${#BASES[@]}))"
 for b in "${BASES[@]}"; do
 	mkdir "$work/$b"
 	BASE=$b test_base
