@@ -21,7 +21,7 @@
  *
  * The states of a folio
  *
- *	PG_hinted PG_volatile
+ *	PG_hinted PG_discard
  *	    0	      0		stable: the content is the guest's alone
  *	    1	      0		armed: stable, nobody took it since it was armed
  *	    1	      1		volatile: the host may have discarded it
@@ -59,12 +59,12 @@
  * way to the page allocator loses PG_lru, which is in the same word, so that the
  * arming of one without a reference fails; the flag may also get lost in a plain
  * store of somebody who owns the last reference. It is a hint as long as
- * PG_volatile is clear.
+ * PG_discard is clear.
  * armed -> volatile: holder of the folio lock and of a hash lock, with the
  * reference count frozen (page_hint_folio()).
  * volatile -> stable or lost: holder of a reference and of the hash lock, or
  * owner of a folio whose reference count has dropped to zero.
- * The state which the host keeps changes with PG_volatile, under the same
+ * The state which the host keeps changes with PG_discard, under the same
  * hash lock. The hash locks nest inside everything.
  *
  * Why nobody can use volatile content
@@ -131,7 +131,7 @@
  * neither sleep nor restart. To get readahead back into the game, places that
  * may sleep evict lost folios instead (page_hint_recover(),
  * page_hint_readahead()), and so does a worker for places that must not even
- * wait for the hash lock (hint_report()).
+ * wait for the hash lock (page_hint_report()).
  *
  * Swap cache
  *
@@ -144,55 +144,21 @@
  *
  * A lost one is read in place, too, but where a folio that is not uptodate has
  * no second chance, the read must be started by the lookup. Nobody gets hold
- * of a lost folio in order to use it: swap_cache_get_folio() reports a miss,
- * __read_swap_cache_async() has it read, and since the caller has a reference
- * by then, it will not be lost again. The latter never waits for the lock of a
- * folio, as it may have others locked whose reads are not yet submitted. It
- * looks again later, and finds the folio uptodate, being read, gone, or still
- * lost; whoever holds the lock of a lost folio waits for no other one.
+ * of a lost folio in order to use it: swap_cache_get_folio() reports a miss, and
+ * where a new folio would be added and read, page_hint_swapin() offers the lost
+ * one to be read. Since the caller has a reference by then, it will not be lost
+ * again. It never waits for the lock of a folio, as the caller may have others
+ * locked whose reads are not yet submitted. The caller looks again later, and
+ * finds the folio uptodate, being read, gone, or still lost; whoever holds the
+ * lock of a lost folio waits for no other one.
+ *
+ * To whoever only looks (swap_cache_peek_folio()) volatile and lost folios are
+ * there. He may change what a folio belongs to, but not take it out of the swap
+ * cache before page_hint_swap_free() has made it stable.
  *
  * Here, too, the mark goes when the read starts, under the folio lock. From then
  * on it is like any folio that has just been added: if the read fails, that is
  * final.
- *
- * Free pages
- *
- * What is on the lists of the buddy allocator is unused: its content is worth
- * nothing, and the host may take it without a trace. Two rules make this safe.
- *
- * 1. Whoever puts pages on such a list makes them unused before, outside the
- *    zone lock. He owns them then, nobody else changes their state, and all
- *    that he has written to them (zeros, say) is older. After it, another CPU
- *    could have taken and filled them already.
- *
- * 2. Whoever takes pages off to use them makes them stable after that, and
- *    before anybody else gets them. Between the two operations there are the
- *    release and the acquisition of the zone lock.
- *
- * So a frame which is not on a list, nor on its way between list and owner, is
- * stable, unless nobody is ever to use it: guard pages, bad pages, offline
- * memory. The converse does not hold, and need not: a page on a list may be
- * stable, for it costs no more than the host's chance. So put_page_back_buddy()
- * needs no hook, nor do those who put back what they have taken off and not
- * used (page reporting, page isolation), or change the order or migrate type of
- * what remains free.
- *
- * The hooks are for the meanings, and not in the functions that link and unlink,
- * as those serve merging and splitting as well, under the zone lock.
- *
- * Pages on the lists of a CPU are stable. They become unused or stable in
- * batches, when the buddy allocator gets or gives them, and not at all if they
- * are soon used again. What becomes unused is on none of these lists any more.
- * Free pages in the hands of compaction are unused or stable; they are made
- * stable when it gives them to somebody.
- *
- * To begin with it at run time takes two static keys, the one for rule 2 first:
- * who inserts an unused page has seen the other key set, so who removes it, and
- * looks at the key after that, makes it stable. The key for rule 2 is never
- * cleared. There is no point in time when all unused pages have been seen:
- * they may be in the hands of page reporting or compaction, or in memory that
- * is offline. So after switching off, a page is still made stable when it is
- * taken off a list, at one operation per page.
  */
 
 #define pr_fmt(fmt) "page_hinting: " fmt
@@ -217,35 +183,34 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/page_hinting.h>
 
-#define HINT_LOCK_BITS	6
+#define PAGE_HINT_LOCK_BITS	6
 
-struct hint_lock {
+struct page_hint_lock {
 	raw_spinlock_t lock;
 } ____cacheline_aligned_in_smp;
 
-static struct hint_lock hint_locks[1 << HINT_LOCK_BITS];
+static struct page_hint_lock page_hint_locks[1 << PAGE_HINT_LOCK_BITS];
 
-const struct page_hinting_ops *page_hinting_host __ro_after_init;
+const struct page_hint_ops *page_hint_host __ro_after_init;
 
-DEFINE_STATIC_KEY_FALSE(page_hinting_key);
-DEFINE_STATIC_KEY_FALSE(page_hinting_used_key);
-DEFINE_STATIC_KEY_FALSE(page_hinting_unused_key);
-DEFINE_STATIC_KEY_FALSE(page_hinting_unused_used_key);
+DEFINE_STATIC_KEY_FALSE(page_hint_key);
+
+DEFINE_STATIC_KEY_FALSE(page_hint_used_key);
 
 /*
  * One page lost loses the folio. With one page in a hundred taken by the host,
  * 27 % of the folios of order 5 are lost, and 92 % of those of order 8.
  */
-unsigned int page_hinting_max_order = 5;
-unsigned int page_hinting_block_devices;
+unsigned int page_hint_max_order = 5;
+unsigned int page_hint_block_devices;
 
-void __init page_hinting_init_host(const struct page_hinting_ops *ops)
+void __init page_hint_init_host(const struct page_hint_ops *ops)
 {
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(hint_locks); i++)
-		raw_spin_lock_init(&hint_locks[i].lock);
-	page_hinting_host = ops;
+	for (i = 0; i < ARRAY_SIZE(page_hint_locks); i++)
+		raw_spin_lock_init(&page_hint_locks[i].lock);
+	page_hint_host = ops;
 }
 
 /**
@@ -259,26 +224,27 @@ void __init page_hinting_init_host(const struct page_hinting_ops *ops)
  */
 notrace raw_spinlock_t *page_hint_lock(struct folio *folio)
 {
-	return &hint_locks[hash_ptr(folio, HINT_LOCK_BITS)].lock;
+	return &page_hint_locks[hash_ptr(folio, PAGE_HINT_LOCK_BITS)].lock;
 }
 
-static notrace void hint_account(struct folio *folio, enum vm_event_item event,
-				 long nr, long delta)
+static notrace void page_hint_account(struct folio *folio,
+				      enum vm_event_item event,
+				      long nr, long delta)
 {
 	count_vm_events(event, nr);
 	mod_node_page_state(folio_pgdat(folio), NR_VOLATILE, delta);
 }
 
 /* What does not hold any more when the content is lost. */
-#define HINT_GONE	(BIT(PG_hinted) | BIT(PG_uptodate) | BIT(PG_readahead))
+#define __PG_GONE	(BIT(PG_hinted) | BIT(PG_uptodate) | BIT(PG_readahead))
 /* And the same for files only: for swap, these bits mean other things. */
-#define HINT_GONE_FILE	(BIT(PG_checked) | BIT(PG_mappedtodisk))
+#define __PG_GONE_FILE	(BIT(PG_checked) | BIT(PG_mappedtodisk))
 
-enum hint_result {
-	HINT_KEPT,
-	HINT_WAS_LOST,
-	HINT_RACED,		/* somebody else made it stable */
-	HINT_UNKNOWN,		/* lock not available */
+enum page_hint_result {
+	PAGE_HINT_KEPT,
+	PAGE_HINT_WAS_LOST,
+	PAGE_HINT_RACED,	/* somebody else made it stable */
+	PAGE_HINT_UNKNOWN,	/* lock not available */
 };
 
 /*
@@ -286,25 +252,25 @@ enum hint_result {
  * looks up the page cache, and would meet the lock held on this very CPU. For
  * the same reason callers with interrupts disabled must not wait.
  */
-static noinline notrace enum hint_result
-hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
+static noinline notrace enum page_hint_result
+page_hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
 {
 	raw_spinlock_t *lock = page_hint_lock(folio);
-	enum hint_result result = HINT_RACED;
+	enum page_hint_result result = PAGE_HINT_RACED;
 	long nr = folio_nr_pages(folio);
 	bool may_wait = !irqs_disabled();
-	unsigned long gone = HINT_GONE;
+	unsigned long gone = __PG_GONE;
 	unsigned long flags;
 
 	if (!folio_test_swapbacked(folio))
-		gone |= HINT_GONE_FILE;
+		gone |= __PG_GONE_FILE;
 
 	if (!raw_spin_trylock_irqsave(lock, flags)) {
 		if (!may_wait)
-			return HINT_UNKNOWN;
+			return PAGE_HINT_UNKNOWN;
 		raw_spin_lock_irqsave(lock, flags);
 	}
-	if (folio_hint_state(folio) == HINT_VOLATILE) {
+	if (page_hint_state(folio) == __PG_VOLATILE) {
 		VM_WARN_ON_ONCE_FOLIO(folio_mapped(folio), folio);
 		VM_WARN_ON_ONCE_FOLIO(folio_test_dirty(folio), folio);
 		VM_WARN_ON_ONCE_FOLIO(folio_test_private(folio), folio);
@@ -316,23 +282,24 @@ hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
 		 * barrier in folio_test_uptodate(): the content is not
 		 * accessed before that.
 		 */
-		if (page_hinting_host->set_stable(folio_pfn(folio), nr)) {
-			set_mask_bits(&folio->flags, gone, 0);
-			hint_account(folio, lost_event, nr, -nr);
-			result = HINT_WAS_LOST;
+		if (page_hint_host->set_stable(folio_pfn(folio), nr)) {
+			set_mask_bits(&folio->flags.f, gone, 0);
+			page_hint_account(folio, lost_event, nr, -nr);
+			result = PAGE_HINT_WAS_LOST;
 		} else {
-			set_mask_bits(&folio->flags, HINT_MASK, 0);
-			hint_account(folio, PAGE_HINT_STABLE, nr, -nr);
-			result = HINT_KEPT;
+			set_mask_bits(&folio->flags.f, __PG_HINTING, 0);
+			page_hint_account(folio, PAGE_HINT_STABLE, nr, -nr);
+			result = PAGE_HINT_KEPT;
 		}
 	}
 	raw_spin_unlock_irqrestore(lock, flags);
 	return result;
 }
-NOKPROBE_SYMBOL(hint_set_stable);
+NOKPROBE_SYMBOL(page_hint_set_stable);
 
 /* The other half, under the same rules. @expected is the reference count. */
-static noinline notrace bool hint_set_volatile(struct folio *folio, int expected)
+static noinline notrace bool
+page_hint_set_volatile(struct folio *folio, int expected)
 {
 	raw_spinlock_t *lock = page_hint_lock(folio);
 	long nr = folio_nr_pages(folio);
@@ -348,8 +315,8 @@ static noinline notrace bool hint_set_volatile(struct folio *folio, int expected
 	if (!folio_test_dirty(folio) && !folio_test_writeback(folio) &&
 	    !folio_test_private(folio) && folio_test_uptodate(folio) &&
 	    folio_test_checked(folio) == folio_test_swapcache(folio) &&
-	    folio_hint_state(folio) == HINT_ARMED) {
-		set_mask_bits(&folio->flags, 0, HINT_VOLATILE);
+	    page_hint_state(folio) == __PG_ARMED) {
+		set_mask_bits(&folio->flags.f, 0, __PG_VOLATILE);
 		done = true;
 	}
 	/* A release: whoever gets a reference after this sees the flags. */
@@ -359,29 +326,29 @@ static noinline notrace bool hint_set_volatile(struct folio *folio, int expected
 	 * anything before this point.
 	 */
 	if (done) {
-		page_hinting_host->set_volatile(folio_pfn(folio), nr);
-		hint_account(folio, PAGE_HINT_VOLATILE, nr, nr);
+		page_hint_host->set_volatile(folio_pfn(folio), nr);
+		page_hint_account(folio, PAGE_HINT_VOLATILE, nr, nr);
 	}
 unlock:
 	raw_spin_unlock_irqrestore(lock, flags);
 	return done;
 }
-NOKPROBE_SYMBOL(hint_set_volatile);
+NOKPROBE_SYMBOL(page_hint_set_volatile);
 
 /*
  * Frames that were found discarded where nothing could be done about it. A
  * frame that finds no room here is left to its next taker or the clock.
  */
-#define HINT_REPORTS	16
+#define PAGE_HINT_REPORTS	16
 
-static unsigned long hint_reports[HINT_REPORTS];
+static unsigned long page_hint_reports[PAGE_HINT_REPORTS];
 
 /*
  * A frame in the list may have been freed and used again since. So take a
  * reference first, and then ask the host whether the content is gone now:
  * page_hint_evict() does that with the folio locked.
  */
-static void hint_reports_drain(struct work_struct *work)
+static void page_hint_reports_drain(struct work_struct *work)
 {
 	unsigned long pfn;
 	struct folio *folio;
@@ -389,8 +356,8 @@ static void hint_reports_drain(struct work_struct *work)
 	int i;
 
 	get_online_mems();
-	for (i = 0; i < HINT_REPORTS; i++) {
-		pfn = xchg(&hint_reports[i], 0);
+	for (i = 0; i < PAGE_HINT_REPORTS; i++) {
+		pfn = xchg(&page_hint_reports[i], 0);
 		page = pfn ? pfn_to_online_page(pfn) : NULL;
 		folio = page ? page_folio(page) : NULL;
 		if (!folio || !folio_try_get(folio))
@@ -405,26 +372,26 @@ static void hint_reports_drain(struct work_struct *work)
 	put_online_mems();
 }
 
-static DECLARE_WORK(hint_reports_work, hint_reports_drain);
+static DECLARE_WORK(page_hint_reports_work, page_hint_reports_drain);
 
 /* Work cannot be queued in an NMI, or with a lock of the scheduler held. */
-static void hint_reports_raise(struct irq_work *work)
+static void page_hint_reports_raise(struct irq_work *work)
 {
-	queue_work(system_unbound_wq, &hint_reports_work);
+	queue_work(system_dfl_wq, &page_hint_reports_work);
 }
 
-static DEFINE_IRQ_WORK(hint_reports_irq_work, hint_reports_raise);
+static DEFINE_IRQ_WORK(page_hint_reports_irq_work, page_hint_reports_raise);
 
 /* Any context. */
-static void hint_report(unsigned long pfn)
+static void page_hint_report(unsigned long pfn)
 {
 	int i;
 
-	for (i = 0; i < HINT_REPORTS; i++) {
-		unsigned long old = cmpxchg(&hint_reports[i], 0, pfn);
+	for (i = 0; i < PAGE_HINT_REPORTS; i++) {
+		unsigned long old = cmpxchg(&page_hint_reports[i], 0, pfn);
 
 		if (!old || old == pfn) {
-			irq_work_queue(&hint_reports_irq_work);
+			irq_work_queue(&page_hint_reports_irq_work);
 			return;
 		}
 	}
@@ -434,16 +401,16 @@ static void hint_report(unsigned long pfn)
  * Return: true if @folio is stable now, without the host being asked. A folio
  * that has become volatile meanwhile makes the compare-and-swap fail.
  */
-static bool hint_disarm(struct folio *folio)
+static bool page_hint_disarm(struct folio *folio)
 {
-	unsigned long old = READ_ONCE(folio->flags);
+	unsigned long old = READ_ONCE(folio->flags.f);
 
 	do {
 		if (!(old & BIT(PG_hinted)))
 			return true;
-		if (old & BIT(PG_volatile))
+		if (old & BIT(PG_discard))
 			return false;
-	} while (!try_cmpxchg(&folio->flags, &old, old & ~BIT(PG_hinted)));
+	} while (!try_cmpxchg(&folio->flags.f, &old, old & ~BIT(PG_hinted)));
 	return true;
 }
 
@@ -456,68 +423,24 @@ static bool hint_disarm(struct folio *folio)
  */
 bool __folio_make_stable(struct folio *folio)
 {
-	if (hint_disarm(folio))
+	if (page_hint_disarm(folio))
 		return true;
 
-	switch (hint_set_stable(folio, PAGE_HINT_LOST)) {
-	case HINT_KEPT:
-		trace_made_stable(folio);
+	switch (page_hint_set_stable(folio, PAGE_HINT_LOST)) {
+	case PAGE_HINT_KEPT:
+		trace_page_hint_stable(folio);
 		break;
-	case HINT_WAS_LOST:
-		trace_lost(folio);
+	case PAGE_HINT_WAS_LOST:
+		trace_page_hint_lost(folio);
 		break;
-	case HINT_RACED:
+	case PAGE_HINT_RACED:
 		break;
-	case HINT_UNKNOWN:
+	case PAGE_HINT_UNKNOWN:
 		if (page_hint_discarded(folio_pfn(folio), folio_nr_pages(folio)))
-			hint_report(folio_pfn(folio));
+			page_hint_report(folio_pfn(folio));
 		return false;
 	}
 	return true;
-}
-
-/**
- * __page_hint_unused - slow path of page_hint_unused()
- * @page: the first page
- * @order: 1 << @order pages
- *
- * Context: Any, not under the zone lock. The caller owns the pages.
- */
-void __page_hint_unused(struct page *page, unsigned int order)
-{
-	page_hinting_host->set_unused(page_to_pfn(page), 1UL << order);
-}
-
-/**
- * __page_hint_used - slow path of page_hint_used()
- * @page: the first page
- * @order: 1 << @order pages
- *
- * Context: Any, not under the zone lock. The caller owns the pages.
- */
-void __page_hint_used(struct page *page, unsigned int order)
-{
-	page_hinting_host->set_stable(page_to_pfn(page), 1UL << order);
-}
-
-/**
- * __page_hint_used_list - slow path of page_hint_used_list()
- * @list: list of pages
- * @count: number of entries at its end
- * @order: order of each
- *
- * Context: Any, not under the zone lock. The caller owns the pages.
- */
-void __page_hint_used_list(struct list_head *list, int count,
-			   unsigned int order)
-{
-	struct page *page;
-
-	list_for_each_entry_reverse(page, list, pcp_list) {
-		if (!count--)
-			break;
-		__page_hint_used(page, order);
-	}
 }
 
 /**
@@ -530,16 +453,16 @@ void __page_hint_used_list(struct list_head *list, int count,
  */
 void __page_hint_free(struct folio *folio)
 {
-	unsigned long state = folio_hint_state(folio);
+	unsigned long state = page_hint_state(folio);
 	long nr = folio_nr_pages(folio);
 
 	VM_WARN_ON_ONCE_FOLIO(folio_ref_count(folio), folio);
 
-	if (state == HINT_VOLATILE) {
-		page_hinting_host->set_stable(folio_pfn(folio), nr);
-		hint_account(folio, PAGE_HINT_FREED, nr, -nr);
+	if (state == __PG_VOLATILE) {
+		page_hint_host->set_stable(folio_pfn(folio), nr);
+		page_hint_account(folio, PAGE_HINT_FREED, nr, -nr);
 	}
-	set_mask_bits(&folio->flags, HINT_MASK, 0);
+	set_mask_bits(&folio->flags.f, __PG_HINTING, 0);
 }
 
 /**
@@ -558,10 +481,10 @@ bool page_hint_mapping_eligible(struct address_space *mapping)
 {
 	struct inode *inode = mapping->host;
 
-	VM_WARN_ON_ONCE((unsigned long)mapping & PAGE_MAPPING_FLAGS);
+	VM_WARN_ON_ONCE((unsigned long)mapping & FOLIO_MAPPING_FLAGS);
 
 	if (!mapping_page_hinting(mapping) &&
-	    (!READ_ONCE(page_hinting_block_devices) || !inode ||
+	    (!READ_ONCE(page_hint_block_devices) || !inode ||
 	     !sb_is_blkdev_sb(inode->i_sb)))
 		return false;
 	if (mapping_exiting(mapping) || mapping_unevictable(mapping) ||
@@ -579,7 +502,7 @@ bool page_hint_mapping_eligible(struct address_space *mapping)
  * Memory that was read from swap, but that nobody has wanted yet, or nobody
  * wants any more. What is clean can be read from there once more.
  */
-static bool hint_swap_eligible(struct folio *folio)
+static bool page_hint_swap_eligible(struct folio *folio)
 {
 	unsigned long flags;
 
@@ -592,11 +515,11 @@ static bool hint_swap_eligible(struct folio *folio)
 	if (folio_test_large(folio))
 		return false;
 	/*
-	 * A miss on a synchronous device bypasses the swap cache, and so would
-	 * never find a lost folio; its memory is most often our own, anyway.
-	 * Not while the device is being emptied, either.
+	 * A synchronous device has no readahead, and what is read from there
+	 * is given up at once; its memory is most often our own, anyway. Not
+	 * while the device is being emptied, either.
 	 */
-	flags = data_race(folio_swap_flags(folio));
+	flags = data_race(__swap_entry_to_info(folio->swap)->flags);
 	return (flags & (SWP_WRITEOK | SWP_SYNCHRONOUS_IO)) == SWP_WRITEOK;
 }
 
@@ -620,19 +543,11 @@ bool page_hint_eligible(struct folio *folio)
 	    folio_contain_hwpoisoned_page(folio))
 		return false;
 	if (folio_test_swapbacked(folio))
-		return hint_swap_eligible(folio);
-	if (!mapping || (unsigned long)mapping & PAGE_MAPPING_FLAGS)
+		return page_hint_swap_eligible(folio);
+	if (!mapping || (unsigned long)mapping & FOLIO_MAPPING_FLAGS)
 		return false;
 	/* fs-verity takes this for "verified", and it would survive the loss. */
 	if (folio_test_checked(folio))
-		return false;
-	if (folio_order(folio) > READ_ONCE(page_hinting_max_order))
-		return false;
-	/*
-	 * A huge page of a file system that knows none. That would read the
-	 * first page, and take it for all of the folio.
-	 */
-	if (folio_test_large(folio) && !mapping_large_folio_support(mapping))
 		return false;
 	if (!page_hint_mapping_eligible(mapping))
 		return false;
@@ -648,7 +563,7 @@ bool page_hint_eligible(struct folio *folio)
  * The clock must not wait for whoever changes what a file is mapped to: it has
  * more to do. Without TTU_BATCH_FLUSH, this leaves no stale TLB entry behind.
  */
-static bool hint_unmap(struct folio *folio)
+static bool page_hint_unmap(struct folio *folio)
 {
 	enum ttu_flags flags = TTU_SYNC | TTU_RMAP_LOCKED;
 	struct address_space *mapping = folio->mapping;
@@ -680,20 +595,22 @@ bool page_hint_folio(struct folio *folio)
 
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
 
+	if (folio_order(folio) > READ_ONCE(page_hint_max_order))
+		return false;
 	/* Do not take apart what somebody has pinned, it would be in vain. */
 	if (folio_ref_count(folio) != folio_expected_ref_count(folio) + 1) {
 		count_vm_events(PAGE_HINT_BUSY, folio_nr_pages(folio));
 		return false;
 	}
-	if (folio_mapped(folio) && !hint_unmap(folio))
+	if (folio_mapped(folio) && !page_hint_unmap(folio))
 		return false;
 	if (folio_test_dirty(folio))
 		return false;
 	if (!filemap_release_folio(folio, GFP_NOWAIT))
 		return false;
-	if (!hint_set_volatile(folio, expected))
+	if (!page_hint_set_volatile(folio, expected))
 		return false;
-	trace_made_volatile(folio);
+	trace_page_hint_volatile(folio);
 	return true;
 }
 
@@ -710,14 +627,14 @@ bool page_hint_folio(struct folio *folio)
  */
 bool page_hint_discarded(unsigned long pfn, unsigned long nr)
 {
-	return page_hinting_host->is_discarded(pfn, nr);
+	return page_hint_host->is_discarded(pfn, nr);
 }
 
 /*
  * What leaves the swap cache may take its memory cgroup's charge over to the
  * slot, so it must not be on the LRU any more.
  */
-static bool hint_evict_swap(struct folio *folio)
+static bool page_hint_evict_swap(struct folio *folio)
 {
 	if (!folio_isolate_lru(folio))
 		return false;
@@ -747,14 +664,14 @@ bool page_hint_evict(struct folio *folio, enum vm_event_item event)
 {
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
 
-	if (folio_hint_state(folio) == HINT_VOLATILE &&
+	if (page_hint_state(folio) == __PG_VOLATILE &&
 	    page_hint_discarded(folio_pfn(folio), folio_nr_pages(folio)) &&
-	    hint_set_stable(folio, event) == HINT_WAS_LOST)
-		trace_lost(folio);
-	if (!folio_hint_lost(folio))
+	    page_hint_set_stable(folio, event) == PAGE_HINT_WAS_LOST)
+		trace_page_hint_lost(folio);
+	if (!__page_hint_lost(folio))
 		return false;
 	if (folio_test_swapcache(folio))
-		return hint_evict_swap(folio);
+		return page_hint_evict_swap(folio);
 	return mapping_evict_folio(folio->mapping, folio);
 }
 
@@ -792,7 +709,7 @@ bool __page_hint_refault(struct folio *folio)
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
 
 	/* From here on, not to be uptodate means a failed read. */
-	clear_bit(PG_volatile, &folio->flags);
+	clear_bit(PG_discard, &folio->flags.f);
 	lruvec_stat_mod_folio(folio, WORKINGSET_REFAULT_BASE +
 			      folio_is_file_lru(folio), folio_nr_pages(folio));
 	/* As workingset_discard() would say. It tells all who wait for it. */
@@ -821,8 +738,8 @@ void __page_hint_readahead(struct address_space *mapping, pgoff_t index,
 	xas_for_each(&xas, folio, index + nr - 1) {
 		if (xas_retry(&xas, folio) || xa_is_value(folio))
 			continue;
-		if (folio_hint_state(folio) != HINT_VOLATILE &&
-		    !folio_hint_lost(folio))
+		if (page_hint_state(folio) != __PG_VOLATILE &&
+		    !__page_hint_lost(folio))
 			continue;
 		if (!folio_try_get(folio))
 			continue;
@@ -844,24 +761,36 @@ void __page_hint_readahead(struct address_space *mapping, pgoff_t index,
 }
 
 /**
- * page_hint_swapin - have a lost folio of the swap cache read again
- * @folio: a folio that was found lost, with a reference of the caller
- * @entry: the swap entry that it was found by
+ * __page_hint_swapin - slow path of page_hint_swapin()
+ * @entry: the swap entry
+ * @foliop: where to put the folio
  *
- * Context: Process context, does not wait.
- * Return: true if the folio is locked, and is to be read by the caller as if
- * it had just been added to the swap cache. Otherwise look it up again.
+ * Context: Process context. Does not wait for the lock of the folio.
+ * Return: true if there is a folio to be read.
  */
-bool page_hint_swapin(struct folio *folio, swp_entry_t entry)
+bool __page_hint_swapin(swp_entry_t entry, struct folio **foliop)
 {
-	if (!folio_trylock(folio))
+	struct folio *folio = swap_cache_peek_folio(entry);
+
+	if (!folio)
 		return false;
-	if (folio_test_swapcache(folio) && folio->swap.val == entry.val &&
-	    folio_hint_lost(folio)) {
+	if (!__page_hint_lost(folio)) {
+		folio_put(folio);
+		return false;
+	}
+	if (!folio_trylock(folio)) {
+		folio_put(folio);
+		/* Whoever has it locked will not have it for long. */
+		schedule_timeout_uninterruptible(1);
+		return false;
+	}
+	if (folio_matches_swap_entry(folio, entry) && __page_hint_lost(folio)) {
 		__page_hint_refault(folio);
+		*foliop = folio;
 		return true;
 	}
 	folio_unlock(folio);
+	folio_put(folio);
 	return false;
 }
 
@@ -879,12 +808,12 @@ void __page_hint_swap_free(struct folio *folio)
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
 
 	folio_make_stable(folio);
-	if (folio_hint_lost(folio))
+	if (__page_hint_lost(folio))
 		folio_mark_uptodate(folio);
 }
 
 /**
- * page_hinting_fault - an access has met a discarded frame
+ * page_hint_fault - an access has met a discarded frame
  * @pfn: the frame
  *
  * For the architecture's handler of such faults. No correct kernel gets here,
@@ -899,28 +828,28 @@ void __page_hint_swap_free(struct folio *folio)
  * Context: Any. Does not sleep.
  * Return: true if the frame is discarded, and the access cannot be repeated.
  */
-bool page_hinting_fault(unsigned long pfn)
+bool page_hint_fault(unsigned long pfn)
 {
 	bool discarded = false;
 
 	count_vm_event(PAGE_HINT_FAULT);
-	if (!page_hinting_host)
+	if (!page_hint_host)
 		return true;
 	if (pfn_to_online_page(pfn)) {
 		discarded = page_hint_discarded(pfn, 1);
 	} else {
 		/* Memory of a crashed kernel: nobody else will make it stable. */
-		page_hinting_host->set_stable(pfn, 1);
+		page_hint_host->set_stable(pfn, 1);
 	}
 	if (discarded)
-		hint_report(pfn);
+		page_hint_report(pfn);
 	else
 		count_vm_event(PAGE_HINT_FAULT_STALE);
 	return discarded;
 }
 
 /**
- * page_hinting_leave - make stable what is volatile, on the way out of the kernel
+ * page_hint_leave - make stable what is volatile, on the way out of the kernel
  *
  * For restarts without reboot notifiers, or which could not wait for all folios:
  * whoever loads the next kernel, or takes a dump, may not know of volatile
@@ -930,22 +859,23 @@ bool page_hinting_fault(unsigned long pfn)
  *
  * Context: Any, takes no locks. All other CPUs have been stopped, for good.
  */
-void page_hinting_leave(void)
+void page_hint_leave(void)
 {
 	unsigned long pfn, nr;
 	struct page *page;
 
-	if (!static_key_enabled(&page_hinting_key))
+	if (!static_key_enabled(&page_hint_key))
 		return;
 	for (pfn = 0; pfn < max_pfn; pfn++) {
 		page = pfn_to_online_page(pfn);
 		/* The flags are set before a frame is volatile, and as long. */
-		if (!page || (READ_ONCE(page->flags) & HINT_MASK) != HINT_VOLATILE)
+		if (!page ||
+		    (READ_ONCE(page->flags.f) & __PG_HINTING) != __PG_VOLATILE)
 			continue;
 		nr = 1;
 		if (pfn_to_online_page(pfn + 1) == page + 1)
 			nr = clamp(compound_nr(page), 1UL,
 				   1UL << MAX_PAGECACHE_ORDER);
-		page_hinting_host->set_stable(pfn, nr);
+		page_hint_host->set_stable(pfn, nr);
 	}
 }

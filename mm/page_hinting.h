@@ -6,32 +6,27 @@
 #include <linux/pagemap.h>
 
 #ifdef CONFIG_PAGE_HINTING
-/* Set by the first change to PAGE_HINTING_ON, and never cleared again. */
-DECLARE_STATIC_KEY_FALSE(page_hinting_used_key);
-/* Free pages are to become unused. */
-DECLARE_STATIC_KEY_FALSE(page_hinting_unused_key);
-/* Some may be. Set before the above, and never cleared again. */
-DECLARE_STATIC_KEY_FALSE(page_hinting_unused_used_key);
+/* Set by the first change to PAGE_HINT_MODE_ON, and never cleared again. */
+DECLARE_STATIC_KEY_FALSE(page_hint_used_key);
 
 /* The states of a folio, see the essay in page_hinting.c. */
-#define HINT_ARMED	BIT(PG_hinted)
-#define HINT_VOLATILE	(BIT(PG_hinted) | BIT(PG_volatile))
-#define HINT_LOST	BIT(PG_volatile)
-#define HINT_MASK	(BIT(PG_hinted) | BIT(PG_volatile))
+#define __PG_ARMED	BIT(PG_hinted)
+#define __PG_VOLATILE	(BIT(PG_hinted) | BIT(PG_discard))
+#define __PG_LOST	BIT(PG_discard)
 
-static inline unsigned long folio_hint_state(const struct folio *folio)
+static inline unsigned long page_hint_state(const struct folio *folio)
 {
-	return READ_ONCE(folio->flags) & HINT_MASK;
+	return READ_ONCE(folio->flags.f) & __PG_HINTING;
 }
 
 /*
  * Found discarded, and not read in again since? What is filled in parts gets
  * private data first, which nothing has that becomes volatile.
  */
-static inline bool folio_hint_lost(const struct folio *folio)
+static inline bool __page_hint_lost(const struct folio *folio)
 {
-	return (READ_ONCE(folio->flags) & (HINT_MASK | BIT(PG_uptodate) |
-					   BIT(PG_private))) == HINT_LOST;
+	return (READ_ONCE(folio->flags.f) & (__PG_HINTING | BIT(PG_uptodate) |
+					   BIT(PG_private))) == __PG_LOST;
 }
 
 /**
@@ -52,18 +47,19 @@ static inline bool page_hint_ready(const struct folio *folio)
 	const unsigned long mask = BIT(PG_uptodate) | BIT(PG_readahead) |
 				   BIT(PG_hinted);
 
-	if (unlikely((READ_ONCE(folio->flags) & mask) != BIT(PG_uptodate)))
+	if (unlikely((READ_ONCE(folio->flags.f) & mask) != BIT(PG_uptodate)))
 		return false;
 	/* Pairs with smp_wmb() in folio_mark_uptodate() */
 	smp_rmb();
 	return true;
 }
 
-extern const struct page_hinting_ops *page_hinting_host;
-extern unsigned int page_hinting_max_order;
-extern unsigned int page_hinting_block_devices;
+extern const struct page_hint_ops *page_hint_host;
+extern unsigned int page_hint_max_order;
+extern unsigned int page_hint_block_devices;
+extern struct dentry *page_hint_debugfs;
 
-void page_hinting_init_host(const struct page_hinting_ops *ops);
+void page_hint_init_host(const struct page_hint_ops *ops);
 bool page_hint_discarded(unsigned long pfn, unsigned long nr);
 bool page_hint_mapping_eligible(struct address_space *mapping);
 bool page_hint_eligible(struct folio *folio);
@@ -73,85 +69,28 @@ bool page_hint_evict(struct folio *folio, enum vm_event_item event);
 raw_spinlock_t *page_hint_lock(struct folio *folio);
 
 #ifdef CONFIG_MEMCG
+unsigned long page_hint_usage(struct mem_cgroup *memcg);
 unsigned long page_hint_protection(struct mem_cgroup *memcg);
 #else
+static inline unsigned long page_hint_usage(struct mem_cgroup *memcg)
+{
+	return 0;
+}
+
 static inline unsigned long page_hint_protection(struct mem_cgroup *memcg)
 {
 	return 0;
 }
 #endif
 
-void __page_hint_unused(struct page *page, unsigned int order);
-void __page_hint_used(struct page *page, unsigned int order);
-void __page_hint_used_list(struct list_head *list, int count,
-			   unsigned int order);
 void __page_hint_free(struct folio *folio);
 bool __page_hint_recover(struct folio *folio);
 bool __page_hint_refault(struct folio *folio);
 void *workingset_discard(struct folio *folio);
 void __page_hint_readahead(struct address_space *mapping, pgoff_t index,
 			   unsigned long nr);
-bool page_hint_swapin(struct folio *folio, swp_entry_t entry);
+bool __page_hint_swapin(swp_entry_t entry, struct folio **foliop);
 void __page_hint_swap_free(struct folio *folio);
-
-/**
- * page_hinting_unused - is the host told about free pages?
- *
- * Context: Any.
- * Return: true if page_hint_unused() does something.
- */
-static inline bool page_hinting_unused(void)
-{
-	return static_branch_unlikely(&page_hinting_unused_key);
-}
-
-/**
- * page_hint_unused - pages are about to be put on a free list
- * @page: the first page
- * @order: 1 << @order pages
- *
- * The buddy allocator's lists are meant. What is on the lists of a CPU stays
- * stable, or each page would change its state twice on its way through them.
- *
- * Context: Any. The caller owns the pages. Not under the zone lock, as there
- * may be many, and the host may be slow.
- */
-static inline void page_hint_unused(struct page *page, unsigned int order)
-{
-	if (page_hinting_unused())
-		__page_hint_unused(page, order);
-}
-
-/**
- * page_hint_used - pages that were on a free list are about to be used
- * @page: the first page
- * @order: 1 << @order pages
- *
- * To be called after the pages have been taken off, and before anybody gets
- * to see their content; harmless if they are stable.
- *
- * Context: Any. The caller owns the pages. Not under the zone lock.
- */
-static inline void page_hint_used(struct page *page, unsigned int order)
-{
-	if (static_branch_unlikely(&page_hinting_unused_used_key))
-		__page_hint_used(page, order);
-}
-
-/**
- * page_hint_used_list - page_hint_used() for the last pages of a list
- * @list: list of pages, linked by &page->pcp_list
- * @count: number of entries
- * @order: order of each
- *
- * Context: Any. The caller owns the pages. Not under the zone lock.
- */
-static inline void page_hint_used_list(struct list_head *list, int count,
-				       unsigned int order)
-{
-	if (static_branch_unlikely(&page_hinting_unused_used_key))
-		__page_hint_used_list(list, count, order);
-}
 
 /**
  * page_hint_free - a folio is on its way to the page allocator
@@ -164,7 +103,7 @@ static inline void page_hint_used_list(struct list_head *list, int count,
  */
 static inline void page_hint_free(struct folio *folio)
 {
-	if (static_branch_unlikely(&page_hinting_used_key) &&
+	if (static_branch_unlikely(&page_hint_used_key) &&
 	    folio_test_hinted(folio))
 		__page_hint_free(folio);
 }
@@ -184,8 +123,8 @@ static inline void page_hint_free(struct folio *folio)
  */
 static inline bool page_hint_recover(struct folio *folio)
 {
-	return static_branch_unlikely(&page_hinting_key) &&
-	       folio_hint_lost(folio) && __page_hint_recover(folio);
+	return static_branch_unlikely(&page_hint_key) &&
+	       __page_hint_lost(folio) && __page_hint_recover(folio);
 }
 
 /**
@@ -202,8 +141,8 @@ static inline bool page_hint_recover(struct folio *folio)
  */
 static inline bool page_hint_lost(const struct folio *folio)
 {
-	return static_branch_unlikely(&page_hinting_used_key) &&
-	       folio_hint_lost(folio);
+	return static_branch_unlikely(&page_hint_used_key) &&
+	       __page_hint_lost(folio);
 }
 
 /**
@@ -218,7 +157,7 @@ static inline bool page_hint_lost(const struct folio *folio)
  */
 static inline bool page_hint_unread(const struct folio *folio)
 {
-	return static_branch_unlikely(&page_hinting_used_key) &&
+	return static_branch_unlikely(&page_hint_used_key) &&
 	       !folio_test_swapbacked(folio) && !folio_test_uptodate(folio);
 }
 
@@ -274,13 +213,13 @@ static inline bool page_hint_refault(struct folio *folio)
  * Readahead skips what is cached. Evict the folios in the window that are
  * only seemingly so, as the host has discarded their content.
  *
- * Context: Process context, neither the invalidate lock of @mapping nor the
- * lock of a folio is needed.
+ * Context: Process context. The invalidate lock of @mapping may be held, but
+ * need not, nor the lock of a folio.
  */
 static inline void page_hint_readahead(struct address_space *mapping,
 				       pgoff_t index, unsigned long nr)
 {
-	if (static_branch_unlikely(&page_hinting_key))
+	if (static_branch_unlikely(&page_hint_key))
 		__page_hint_readahead(mapping, index, nr);
 }
 
@@ -298,25 +237,63 @@ static inline void page_hint_readahead(struct address_space *mapping,
  */
 static inline bool page_hint_gap(const struct xa_state *xas, void *entry)
 {
-	if (!static_branch_unlikely(&page_hinting_key))
+	if (!static_branch_unlikely(&page_hint_key))
 		return false;
 	/* In the middle of a large folio, xas_prev() does not find the folio. */
 	if (xa_is_internal(entry))
 		entry = xa_load(xas->xa, xas->xa_index);
 	return entry && !xa_is_value(entry) &&
-	       (folio_hint_state(entry) == HINT_VOLATILE ||
-		folio_hint_lost(entry));
+	       (page_hint_state(entry) == __PG_VOLATILE ||
+		__page_hint_lost(entry));
 }
 
 /**
- * page_hint_swap_free - the swap slot of a folio is about to be given up
+ * page_hint_swap_take - get a folio of the swap cache ready for use of its content
+ * @folio: the folio, with a reference, or NULL
+ *
+ * Where a folio that is not uptodate has no second chance, a lost one must not
+ * be seen. A miss makes all callers go to where page_hint_swapin() is.
+ *
+ * Context: Process context.
+ * Return: @folio, or NULL if there is none, or its content is lost. The
+ * reference is gone then.
+ */
+static inline struct folio *page_hint_swap_take(struct folio *folio)
+{
+	if (!folio)
+		return NULL;
+	if (likely(folio_make_stable(folio) && !page_hint_lost(folio)))
+		return folio;
+	folio_put(folio);
+	return NULL;
+}
+
+/**
+ * page_hint_swapin - have a lost folio of the swap cache read again
+ * @entry: a swap entry which has a folio, although looking it up was a miss
+ * @foliop: where to put the folio
+ *
+ * Context: Process context. May sleep, but does not wait for the lock of the
+ * folio: the caller may have others locked whose reads are not yet submitted.
+ * Return: true if the folio is now locked, and is to be read by the caller as
+ * if it had just been added to the swap cache. Otherwise look it up again.
+ */
+static inline bool page_hint_swapin(swp_entry_t entry, struct folio **foliop)
+{
+	return static_branch_unlikely(&page_hint_used_key) &&
+	       __page_hint_swapin(entry, foliop);
+}
+
+/**
+ * page_hint_swap_free - a folio is about to leave the swap cache, not by reclaim
  * @folio: the folio
  *
- * Context: Any. The caller holds the folio lock, and nobody uses the slot.
+ * Context: Process context. The caller holds the folio lock. Most often nobody
+ * uses the slot any more, and the folio becomes dirty.
  */
 static inline void page_hint_swap_free(struct folio *folio)
 {
-	if (static_branch_unlikely(&page_hinting_used_key))
+	if (static_branch_unlikely(&page_hint_used_key))
 		__page_hint_swap_free(folio);
 }
 
@@ -331,48 +308,12 @@ static inline void page_hint_swap_migrate(struct folio *newfolio,
 					  const struct folio *folio)
 {
 	if (page_hint_lost(folio))
-		set_bit(PG_volatile, &newfolio->flags);
-}
-
-/**
- * page_hint_peek - look up a folio, without a use for its content
- * @mapping: the address space
- * @index: the index
- *
- * Context: As filemap_get_folio(), which this is but for the taker's hook.
- * Return: the folio with a reference, or an error pointer.
- */
-static inline struct folio *page_hint_peek(struct address_space *mapping,
-					   pgoff_t index)
-{
-	struct folio *folio = filemap_get_entry(mapping, index);
-
-	if (!folio || xa_is_value(folio))
-		return ERR_PTR(-ENOENT);
-	return folio;
+		set_bit(PG_discard, &newfolio->flags.f);
 }
 #else
 static inline bool page_hint_ready(const struct folio *folio)
 {
 	return false;
-}
-
-static inline bool page_hinting_unused(void)
-{
-	return false;
-}
-
-static inline void page_hint_unused(struct page *page, unsigned int order)
-{
-}
-
-static inline void page_hint_used(struct page *page, unsigned int order)
-{
-}
-
-static inline void page_hint_used_list(struct list_head *list, int count,
-				       unsigned int order)
-{
 }
 
 static inline void page_hint_free(struct folio *folio)
@@ -420,7 +361,7 @@ static inline bool page_hint_gap(const struct xa_state *xas, void *entry)
 	return false;
 }
 
-static inline bool page_hint_swapin(struct folio *folio, swp_entry_t entry)
+static inline bool page_hint_swapin(swp_entry_t entry, struct folio **foliop)
 {
 	return false;
 }
@@ -432,12 +373,6 @@ static inline void page_hint_swap_free(struct folio *folio)
 static inline void page_hint_swap_migrate(struct folio *newfolio,
 					  const struct folio *folio)
 {
-}
-
-static inline struct folio *page_hint_peek(struct address_space *mapping,
-					   pgoff_t index)
-{
-	return filemap_get_folio(mapping, index);
 }
 #endif /* CONFIG_PAGE_HINTING */
 #endif /* _MM_PAGE_HINTING_H */

@@ -30,6 +30,7 @@
 #define pr_fmt(fmt) "page_hinting: " fmt
 
 #include <linux/completion.h>
+#include <linux/debugfs.h>
 #include <linux/hash.h>
 #include <linux/init.h>
 #include <linux/irq_work.h>
@@ -39,11 +40,11 @@
 #include <linux/memcontrol.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
-#include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/page_idle.h>
 #include <linux/reboot.h>
 #include <linux/rmap.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
 #include <linux/sysfs.h>
@@ -51,54 +52,56 @@
 #include <linux/workqueue.h>
 
 #include "internal.h"
+#include "page_alloc.h"
 #include "page_hinting.h"
+#include "page_hinting_free.h"
 
 /* What a frame must have and must not have in its flags to be a candidate. */
-#define HINT_WANTED	BIT(PG_lru)
-#define HINT_UNWANTED	(BIT(PG_locked) | BIT(PG_writeback) | BIT(PG_dirty) | \
-			 BIT(PG_swapbacked) | BIT(PG_unevictable) |	     \
-			 BIT(PG_checked))
+#define PAGE_HINT_WANTED	BIT(PG_lru)
+#define PAGE_HINT_UNWANTED	(BIT(PG_locked) | BIT(PG_writeback) | \
+				 BIT(PG_dirty) | BIT(PG_swapbacked) |   \
+				 BIT(PG_unevictable) | BIT(PG_checked))
 /* Both, or neither. It is not PG_checked for what is backed by swap. */
-#define HINT_SWAPCACHE	(BIT(PG_swapbacked) | BIT(PG_swapcache))
+#define PAGE_HINT_SWAPCACHE	(BIT(PG_swapbacked) | BIT(PG_swapcache))
 
 /* Young ptes that end the rmap walk: the folio is in use, and by many. */
-#define HINT_YOUNG_ENOUGH	4
+#define PAGE_HINT_YOUNG_ENOUGH	4
 
-/* One round is made in this many steps, as far as HINT_STEP_MAX allows. */
-#define HINT_STEPS		32
-#define HINT_STEP_MAX		HZ
+/* One round is made in this many steps, as far as PAGE_HINT_STEP_MAX allows. */
+#define PAGE_HINT_STEPS		32
+#define PAGE_HINT_STEP_MAX	HZ
 /* And in that many while there is nothing to do: a wake-up may cost a tick. */
-#define HINT_STEPS_LAZY		4
+#define PAGE_HINT_STEPS_LAZY		4
 /* But no longer than so many periods: others may fill the cache meanwhile. */
-#define HINT_LAZY_PERIODS	4
+#define PAGE_HINT_LAZY_PERIODS	4
 /* Frames of a step at least, or what is lost by rounding adds up. */
-#define HINT_STEP_MIN		64
+#define PAGE_HINT_STEP_MIN		64
 
 /* Mappings to be remembered that are not eligible */
-#define HINT_PASSED_OVER_BITS	8
+#define PAGE_HINT_PASSED_OVER_BITS	8
 
-#define HINT_PERIOD_MIN_MS	10
-#define HINT_PERIOD_MAX_MS	(24 * 60 * 60 * 1000)
-#define HINT_MAPPED_EVERY_MAX	1000
+#define PAGE_HINT_PERIOD_MIN_MS	10
+#define PAGE_HINT_PERIOD_MAX_MS	(24 * 60 * 60 * 1000)
+#define PAGE_HINT_MAPPED_EVERY_MAX	1000
 
 /* How long a restart waits for all to be stable */
-#define HINT_REBOOT_WAIT	(2 * HZ)
+#define PAGE_HINT_REBOOT_WAIT	(2 * HZ)
 
 /*
  * Protects all below. Folios are armed and made volatile only by its owner, so
  * who owns it has stopped the maker.
  */
-static DEFINE_MUTEX(hint_mutex);
+static DEFINE_MUTEX(page_hint_mutex);
 
-static enum page_hinting_mode hint_mode = PAGE_HINTING_UNUSED;
+static enum page_hint_mode page_hint_mode = PAGE_HINT_MODE_UNUSED;
 /* Set without the mutex, for its owner to be quick. Never cleared. */
-static bool hint_rebooting;
+static bool page_hint_rebooting;
 /* Set in any context, and never cleared: the host is not to be trusted. */
-static unsigned int hint_failed;
+static unsigned int page_hint_has_failed;
 /* The boot parameter says to go on where data may be lost. */
-static bool hint_force __ro_after_init;
-static unsigned int hint_period_ms = 60 * 1000;
-static unsigned int hint_mapped_every = 4;
+static bool page_hint_force __ro_after_init;
+static unsigned int page_hint_period_ms = 60 * 1000;
+static unsigned int page_hint_mapped_every = 4;
 
 static struct {
 	unsigned long pfn;	/* the next frame to be visited */
@@ -109,25 +112,25 @@ static struct {
 	bool lazy;		/* the last round has changed nothing */
 	struct mem_cgroup *memcg; /* of which protection is, or NULL */
 	unsigned long protection; /* pages */
-	const void *passed_over[1 << HINT_PASSED_OVER_BITS];
-} hint_clock;
+	const void *passed_over[1 << PAGE_HINT_PASSED_OVER_BITS];
+} page_hint_clock;
 
-static void hint_clock_step(struct work_struct *work);
-static DECLARE_DELAYED_WORK(hint_clock_work, hint_clock_step);
+static void page_hint_clock_step(struct work_struct *work);
+static DECLARE_DELAYED_WORK(page_hint_clock_work, page_hint_clock_step);
 /* Does not wake this CPU if it is idle, but waits until something else does. */
-static DECLARE_DEFERRABLE_WORK(hint_clock_lazy_work, hint_clock_step);
+static DECLARE_DEFERRABLE_WORK(page_hint_clock_lazy_work, page_hint_clock_step);
 
-struct hint_walk {
+struct page_hint_walk {
 	unsigned int young;
 	bool keep;
 };
 
-static bool hint_clear_young_one(struct folio *folio,
-				 struct vm_area_struct *vma,
-				 unsigned long addr, void *arg)
+static bool page_hint_clear_young_one(struct folio *folio,
+				      struct vm_area_struct *vma,
+				      unsigned long addr, void *arg)
 {
 	DEFINE_FOLIO_VMA_WALK(pvmw, folio, vma, addr, 0);
-	struct hint_walk *walk = arg;
+	struct page_hint_walk *walk = arg;
 
 	/*
 	 * The text of running programs may be needed to get the rest back, as
@@ -141,23 +144,25 @@ static bool hint_clear_young_one(struct folio *folio,
 
 	while (page_vma_mapped_walk(&pvmw)) {
 		if (pvmw.pte) {
-			if (ptep_clear_young_notify(vma, pvmw.address, pvmw.pte))
+			if (test_and_clear_young_ptes_notify(vma, pvmw.address,
+							     pvmw.pte, 1))
 				walk->young++;
 		} else if (IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE)) {
-			if (pmdp_clear_young_notify(vma, pvmw.address, pvmw.pmd))
+			if (pmdp_test_and_clear_young_notify(vma, pvmw.address,
+							     pvmw.pmd))
 				walk->young++;
 		}
 	}
-	return walk->young < HINT_YOUNG_ENOUGH;
+	return walk->young < PAGE_HINT_YOUNG_ENOUGH;
 }
 
 /* Return: true if @folio may be armed, or was found idle. */
-static bool hint_test_clear_young(struct folio *folio, bool *young)
+static bool page_hint_test_clear_young(struct folio *folio, bool *young)
 {
-	struct hint_walk walk = {};
+	struct page_hint_walk walk = {};
 	struct rmap_walk_control rwc = {
 		.arg = &walk,
-		.rmap_one = hint_clear_young_one,
+		.rmap_one = page_hint_clear_young_one,
 		.try_lock = true,
 	};
 
@@ -171,9 +176,9 @@ static bool hint_test_clear_young(struct folio *folio, bool *young)
 	return !walk.keep && !rwc.contended;
 }
 
-static bool hint_mapped_turn(unsigned long pfn)
+static bool page_hint_mapped_turn(unsigned long pfn)
 {
-	return (pfn + hint_clock.rounds) % hint_mapped_every == 0;
+	return (pfn + page_hint_clock.rounds) % page_hint_mapped_every == 0;
 }
 
 /*
@@ -187,22 +192,25 @@ static bool hint_mapped_turn(unsigned long pfn)
  * Reclaim overrides memory.low when nothing else is left. There is no telling
  * whether this is so for the host, hence not here.
  */
-static bool hint_memcg_protected(struct folio *folio)
+static bool page_hint_memcg_protected(struct folio *folio)
 {
-	struct mem_cgroup *memcg = folio_memcg(folio);
+	struct mem_cgroup *memcg;
 	u32 place;
 
+	/* The cgroup may go, and leave the folio to its parent, lock or not. */
+	guard(rcu)();
+	memcg = folio_memcg(folio);
 	if (!memcg)
 		return false;
-	if (memcg != hint_clock.memcg) {
-		hint_clock.protection = page_hint_protection(memcg);
-		hint_clock.memcg = memcg;
+	if (memcg != page_hint_clock.memcg) {
+		page_hint_clock.protection = page_hint_protection(memcg);
+		page_hint_clock.memcg = memcg;
 	}
-	if (likely(!hint_clock.protection))
+	if (likely(!page_hint_clock.protection))
 		return false;
 	place = hash_long(folio_pfn(folio), 32);
-	return mul_u64_u32_shr(mem_cgroup_size(memcg), place, 32) <
-	       hint_clock.protection;
+	return mul_u64_u32_shr(page_hint_usage(memcg), place, 32) <
+	       page_hint_clock.protection;
 }
 
 /*
@@ -211,29 +219,67 @@ static bool hint_memcg_protected(struct folio *folio)
  * address is compared and not used, so the mapping may be gone; if another one
  * has taken its place, that has to wait for the next round.
  */
-static const void **hint_passed_over(const struct address_space *mapping)
+static const void **page_hint_passed_over(const struct address_space *mapping)
 {
-	return &hint_clock.passed_over[hash_ptr(mapping, HINT_PASSED_OVER_BITS)];
+	unsigned int i = hash_ptr(mapping, PAGE_HINT_PASSED_OVER_BITS);
+
+	return &page_hint_clock.passed_over[i];
 }
 
-static bool hint_pass_over(const struct page *page)
+static bool page_hint_pass_over(const struct page *page)
 {
 	const struct address_space *mapping = READ_ONCE(page->mapping);
 
-	return mapping && *hint_passed_over(mapping) == mapping;
+	return mapping && *page_hint_passed_over(mapping) == mapping;
+}
+
+static void page_hint_arm(struct folio *folio)
+{
+	set_mask_bits(&folio->flags.f, __PG_HINTING, __PG_ARMED);
+	page_hint_clock.armed += folio_nr_pages(folio);
+}
+
+/*
+ * A folio is lost as a whole, and one above max_order would be lost with the
+ * first of many frames. Nobody has wanted it for a period, so it need not remain
+ * in one piece: take it apart, which removes its mappings. The parts are as idle
+ * as it was, and are armed: this one here, and the others as the clock gets to
+ * them. Waits for no I/O, and for the lock of the mapping only if somebody gets in
+ * between.
+ */
+static bool page_hint_split(struct folio *folio)
+{
+	unsigned int order = READ_ONCE(page_hint_max_order), flags;
+	struct address_space *mapping = folio->mapping;
+	int err;
+
+	/* The mapping is one, as none of the swap cache is that large. */
+	if (folio_order(folio) <= order)
+		return false;
+	order = max(order, mapping_min_folio_order(mapping));
+	if (folio_order(folio) <= order ||
+	    !filemap_release_folio(folio, GFP_NOWAIT) ||
+	    !i_mmap_trylock_read(mapping))
+		return false;
+	i_mmap_unlock_read(mapping);
+	flags = memalloc_noio_save();
+	err = split_folio_to_order(folio, order);
+	memalloc_noio_restore(flags);
+	if (!err)
+		page_hint_arm(folio);
+	return !err;
 }
 
 /* A folio that takes more than a look. Locked, with a reference of ours. */
-static void hint_visit_folio(struct folio *folio)
+static void page_hint_visit_folio(struct folio *folio)
 {
-	unsigned long state = folio_hint_state(folio);
-	long nr = folio_nr_pages(folio);
+	unsigned long state = page_hint_state(folio);
 	struct address_space *mapping;
 	bool young = false;
 
-	if (state == HINT_VOLATILE || folio_hint_lost(folio)) {
+	if (state == __PG_VOLATILE || __page_hint_lost(folio)) {
 		if (page_hint_evict(folio, PAGE_HINT_EVICTED))
-			hint_clock.work++;
+			page_hint_clock.work++;
 		return;
 	}
 	if (!page_hint_eligible(folio)) {
@@ -241,27 +287,27 @@ static void hint_visit_folio(struct folio *folio)
 		mapping = folio_mapping(folio);
 		if (mapping && !folio_test_swapbacked(folio) &&
 		    !page_hint_mapping_eligible(mapping))
-			*hint_passed_over(mapping) = mapping;
+			*page_hint_passed_over(mapping) = mapping;
 		return;
 	}
-	if (hint_memcg_protected(folio))
+	if (page_hint_memcg_protected(folio))
 		return;
 	if (folio_mapped(folio)) {
-		if (!hint_mapped_turn(folio_pfn(folio) >> folio_order(folio)))
+		if (!page_hint_mapped_turn(folio_pfn(folio) >>
+					   folio_order(folio)))
 			return;
-		if (!hint_test_clear_young(folio, &young))
+		if (!page_hint_test_clear_young(folio, &young))
 			return;
 	}
-	if (state != HINT_ARMED) {
-		set_mask_bits(&folio->flags, HINT_MASK, HINT_ARMED);
-		hint_clock.armed += nr;
-		hint_clock.work++;
-	} else if (young || page_hint_folio(folio)) {
-		hint_clock.work++;
+	if (state != __PG_ARMED) {
+		page_hint_arm(folio);
+		page_hint_clock.work++;
+	} else if (young || page_hint_folio(folio) || page_hint_split(folio)) {
+		page_hint_clock.work++;
 	}
 }
 
-static unsigned long hint_visit_slow(struct page *page)
+static unsigned long page_hint_visit_slow(struct page *page)
 {
 	struct folio *folio = page_folio(page);
 	unsigned long nr = 1;
@@ -272,7 +318,9 @@ static unsigned long hint_visit_slow(struct page *page)
 	    folio_test_lru(folio)) {
 		nr = folio_nr_pages(folio);
 		if (folio_trylock(folio)) {
-			hint_visit_folio(folio);
+			page_hint_visit_folio(folio);
+			/* If it has been split, the other parts come next. */
+			nr = folio_nr_pages(folio);
 			folio_unlock(folio);
 		}
 	}
@@ -286,21 +334,22 @@ static unsigned long hint_visit_slow(struct page *page)
  *
  * Return: the number of volatile pages from @page on, all of which are visited.
  */
-static unsigned long hint_visit_volatile(struct page *page, unsigned long pfn,
-					 unsigned long max)
+static unsigned long page_hint_visit_volatile(struct page *page,
+					      unsigned long pfn,
+					      unsigned long max)
 {
-	const unsigned long mask = HINT_WANTED | HINT_UNWANTED | HINT_MASK |
-				   BIT(PG_head) | BIT(PG_uptodate);
-	const unsigned long want = HINT_WANTED | HINT_VOLATILE |
+	const unsigned long mask = PAGE_HINT_WANTED | PAGE_HINT_UNWANTED |
+				   __PG_HINTING | BIT(PG_head) | BIT(PG_uptodate);
+	const unsigned long want = PAGE_HINT_WANTED | __PG_VOLATILE |
 				   BIT(PG_uptodate);
 	unsigned long nr = 1, i;
 
-	while (nr < max && (READ_ONCE(page[nr].flags) & mask) == want)
+	while (nr < max && (READ_ONCE(page[nr].flags.f) & mask) == want)
 		nr++;
 	if (page_hint_discarded(pfn, nr)) {
 		for (i = 0; i < nr; i++) {
 			if (page_hint_discarded(pfn + i, 1))
-				hint_visit_slow(page + i);
+				page_hint_visit_slow(page + i);
 		}
 	}
 	return nr;
@@ -311,55 +360,56 @@ static unsigned long hint_visit_volatile(struct page *page, unsigned long pfn,
  *
  * Return: the number of frames that this visit has covered.
  */
-static unsigned long hint_visit(struct page *page, unsigned long pfn,
-				unsigned long max)
+static unsigned long page_hint_visit(struct page *page, unsigned long pfn,
+				     unsigned long max)
 {
-	unsigned long flags = READ_ONCE(page->flags);
-	unsigned long type = flags & (HINT_WANTED | HINT_UNWANTED);
+	unsigned long flags = READ_ONCE(page->flags.f);
+	unsigned long type = flags & (PAGE_HINT_WANTED | PAGE_HINT_UNWANTED);
 	unsigned int order;
 
-	if (type == (HINT_WANTED | HINT_SWAPCACHE)) {
+	if (type == (PAGE_HINT_WANTED | PAGE_HINT_SWAPCACHE)) {
 		if (flags & BIT(PG_head) || atomic_read(&page->_mapcount) >= 0)
 			return 1;
-	} else if (type != HINT_WANTED) {
+	} else if (type != PAGE_HINT_WANTED) {
 		if (!PageBuddy(page))
 			return 1;
 		/* May have changed meanwhile: this is about speed only. */
 		order = buddy_order_unsafe(page);
 		return order <= MAX_PAGE_ORDER ? 1UL << order : 1;
 	}
-	if (!(flags & BIT(PG_volatile)) && hint_pass_over(page))
+	if (!(flags & BIT(PG_discard)) && page_hint_pass_over(page))
 		return clamp(compound_nr(page), 1UL, max);
 	if (flags & BIT(PG_head))
-		return hint_visit_slow(page);
+		return page_hint_visit_slow(page);
 	if (!(flags & BIT(PG_uptodate))) {
-		if ((flags & HINT_MASK) == HINT_LOST)
-			hint_visit_slow(page);
+		if ((flags & __PG_HINTING) == __PG_LOST)
+			page_hint_visit_slow(page);
 		return 1;
 	}
 
-	switch (flags & HINT_MASK) {
-	case HINT_VOLATILE:
-		return hint_visit_volatile(page, pfn, max);
-	case HINT_ARMED:
-		if (atomic_read(&page->_mapcount) < 0 || hint_mapped_turn(pfn))
-			hint_visit_slow(page);
+	switch (flags & __PG_HINTING) {
+	case __PG_VOLATILE:
+		return page_hint_visit_volatile(page, pfn, max);
+	case __PG_ARMED:
+		if (atomic_read(&page->_mapcount) < 0 ||
+		    page_hint_mapped_turn(pfn))
+			page_hint_visit_slow(page);
 		break;
 	default:
 		if (atomic_read(&page->_mapcount) >= 0) {
-			if (hint_mapped_turn(pfn))
-				hint_visit_slow(page);
-		} else if (try_cmpxchg(&page->flags, &flags,
-				       (flags & ~HINT_MASK) | HINT_ARMED)) {
-			hint_clock.armed++;
-			hint_clock.work++;
+			if (page_hint_mapped_turn(pfn))
+				page_hint_visit_slow(page);
+		} else if (try_cmpxchg(&page->flags.f, &flags,
+				       (flags & ~__PG_HINTING) | __PG_ARMED)) {
+			page_hint_clock.armed++;
+			page_hint_clock.work++;
 		}
 	}
 	return 1;
 }
 
 /* Return: the number of frames that are dealt with, or are not there. */
-static unsigned long hint_visit_block(unsigned long pfn, unsigned long nr)
+static unsigned long page_hint_visit_block(unsigned long pfn, unsigned long nr)
 {
 	unsigned long end = min(pfn + nr, ALIGN(pfn + 1, pageblock_nr_pages));
 	unsigned long start = pfn, covered;
@@ -371,114 +421,118 @@ static unsigned long hint_visit_block(unsigned long pfn, unsigned long nr)
 	if (!page)
 		pfn = end;
 	for (; pfn < end; pfn += covered, page += covered)
-		covered = hint_visit(page, pfn, end - pfn);
+		covered = page_hint_visit(page, pfn, end - pfn);
 	put_online_mems();
 	return pfn - start;
 }
 
 /* Visit the next @nr frames. Return: 0, or -EINTR if somebody wants it to end. */
-static int hint_advance(unsigned long nr)
+static int page_hint_advance(unsigned long nr)
 {
 	unsigned long done;
 
-	lockdep_assert_held(&hint_mutex);
+	lockdep_assert_held(&page_hint_mutex);
 
-	hint_clock.memcg = NULL;
+	page_hint_clock.memcg = NULL;
 	/* What is still in a batch of this CPU is held by that batch. */
 	lru_add_drain();
 	while (nr) {
-		done = hint_visit_block(hint_clock.pfn,
-					min(nr, max_pfn - hint_clock.pfn));
+		done = page_hint_visit_block(page_hint_clock.pfn,
+					     min(nr, max_pfn -
+						 page_hint_clock.pfn));
 		nr -= min(nr, done);
-		hint_clock.pfn += done;
-		if (hint_clock.pfn >= max_pfn) {
-			hint_clock.pfn = 0;
-			hint_clock.rounds++;
-			hint_clock.lazy = !hint_clock.work;
-			hint_clock.work = 0;
-			memset(hint_clock.passed_over, 0,
-			       sizeof(hint_clock.passed_over));
+		page_hint_clock.pfn += done;
+		if (page_hint_clock.pfn >= max_pfn) {
+			page_hint_clock.pfn = 0;
+			page_hint_clock.rounds++;
+			page_hint_clock.lazy = !page_hint_clock.work;
+			page_hint_clock.work = 0;
+			memset(page_hint_clock.passed_over, 0,
+			       sizeof(page_hint_clock.passed_over));
 		}
-		count_vm_events(PAGE_HINT_ARMED, hint_clock.armed);
-		hint_clock.armed = 0;
+		count_vm_events(PAGE_HINT_ARMED, page_hint_clock.armed);
+		page_hint_clock.armed = 0;
 		/* What it was may be another one by now. */
-		hint_clock.memcg = NULL;
+		page_hint_clock.memcg = NULL;
 		cond_resched();
-		if (fatal_signal_pending(current) || READ_ONCE(hint_rebooting) ||
-		    READ_ONCE(hint_failed))
+		if (fatal_signal_pending(current) ||
+		    READ_ONCE(page_hint_rebooting) ||
+		    READ_ONCE(page_hint_has_failed))
 			return -EINTR;
 	}
 	return 0;
 }
 
-static void hint_clock_start(void)
+static void page_hint_clock_start(void)
 {
 	unsigned long delay;
 
-	lockdep_assert_held(&hint_mutex);
+	lockdep_assert_held(&page_hint_mutex);
 
-	if (hint_mode != PAGE_HINTING_ON || !hint_period_ms)
+	if (page_hint_mode != PAGE_HINT_MODE_ON || !page_hint_period_ms)
 		return;
-	delay = msecs_to_jiffies(hint_period_ms);
-	if (hint_clock.lazy && !hint_clock.work) {
-		mod_delayed_work(system_unbound_wq, &hint_clock_lazy_work,
-				 max(delay / HINT_STEPS_LAZY, 1UL));
-		delay *= HINT_LAZY_PERIODS;
+	delay = msecs_to_jiffies(page_hint_period_ms);
+	if (page_hint_clock.lazy && !page_hint_clock.work) {
+		mod_delayed_work(system_dfl_wq, &page_hint_clock_lazy_work,
+				 max(delay / PAGE_HINT_STEPS_LAZY, 1UL));
+		delay *= PAGE_HINT_LAZY_PERIODS;
 	} else {
-		delay = clamp(delay / HINT_STEPS, 1UL, HINT_STEP_MAX);
+		delay = clamp(delay / PAGE_HINT_STEPS, 1UL, PAGE_HINT_STEP_MAX);
 	}
-	mod_delayed_work(system_unbound_wq, &hint_clock_work, delay);
+	mod_delayed_work(system_dfl_wq, &page_hint_clock_work, delay);
 }
 
 /* Things are not as they were when this round began. */
-static void hint_clock_afresh(void)
+static void page_hint_clock_afresh(void)
 {
-	lockdep_assert_held(&hint_mutex);
+	lockdep_assert_held(&page_hint_mutex);
 
-	hint_clock.last = jiffies;
-	hint_clock.lazy = false;
+	page_hint_clock.last = jiffies;
+	page_hint_clock.lazy = false;
 	/* What is left of this round says nothing about the next one. */
-	hint_clock.work = 1;
-	memset(hint_clock.passed_over, 0, sizeof(hint_clock.passed_over));
-	hint_clock_start();
+	page_hint_clock.work = 1;
+	memset(page_hint_clock.passed_over, 0,
+	       sizeof(page_hint_clock.passed_over));
+	page_hint_clock_start();
 }
 
-static void hint_clock_step(struct work_struct *work)
+static void page_hint_clock_step(struct work_struct *work)
 {
 	unsigned long period, elapsed, longest, nr;
 
-	mutex_lock(&hint_mutex);
-	if (hint_mode == PAGE_HINTING_ON && hint_period_ms) {
+	mutex_lock(&page_hint_mutex);
+	if (page_hint_mode == PAGE_HINT_MODE_ON && page_hint_period_ms) {
 		/*
 		 * Time that was missed makes the round longer. To visit more
 		 * frames for it would bring their next visit forward.
 		 */
-		period = max(msecs_to_jiffies(hint_period_ms), 1UL);
-		longest = max(period / HINT_STEPS_LAZY, 1UL);
-		elapsed = min(jiffies - hint_clock.last, longest);
+		period = max(msecs_to_jiffies(page_hint_period_ms), 1UL);
+		longest = max(period / PAGE_HINT_STEPS_LAZY, 1UL);
+		elapsed = min(jiffies - page_hint_clock.last, longest);
 		nr = mult_frac(max_pfn, elapsed, period);
-		if (nr >= HINT_STEP_MIN) {
-			hint_clock.last = jiffies;
-			hint_advance(nr);
+		if (nr >= PAGE_HINT_STEP_MIN) {
+			page_hint_clock.last = jiffies;
+			page_hint_advance(nr);
 		}
-		hint_clock_start();
+		page_hint_clock_start();
 	}
-	mutex_unlock(&hint_mutex);
+	mutex_unlock(&page_hint_mutex);
 }
 
 /*
  * Have a frame without the flag. Return: false if its folio cannot be
  * referenced. Then somebody has it frozen, and may give it back as it is.
  */
-static bool hint_settle(struct page *page)
+static bool page_hint_settle(struct page *page)
 {
-	unsigned long flags = READ_ONCE(page->flags);
+	unsigned long flags = READ_ONCE(page->flags.f);
 	struct folio *folio;
 
 	while (flags & BIT(PG_hinted)) {
 		folio = page_folio(page);
-		if ((flags & HINT_MASK) == HINT_ARMED) {
-			try_cmpxchg(&page->flags, &flags, flags & ~HINT_MASK);
+		if ((flags & __PG_HINTING) == __PG_ARMED) {
+			try_cmpxchg(&page->flags.f, &flags,
+				    flags & ~__PG_HINTING);
 		} else if (folio_try_get(folio)) {
 			if (page_folio(page) == folio)
 				__folio_make_stable(folio);
@@ -486,13 +540,14 @@ static bool hint_settle(struct page *page)
 		} else {
 			return false;
 		}
-		flags = READ_ONCE(page->flags);
+		flags = READ_ONCE(page->flags.f);
 	}
 	return true;
 }
 
 /* Settle the frames from @pfn to @end. Return: the first one that was not. */
-static unsigned long hint_settle_block(unsigned long pfn, unsigned long end)
+static unsigned long page_hint_settle_block(unsigned long pfn,
+					    unsigned long end)
 {
 	struct page *page;
 
@@ -500,7 +555,7 @@ static unsigned long hint_settle_block(unsigned long pfn, unsigned long end)
 	page = pfn_to_online_page(pfn);
 	if (!page)
 		pfn = end;
-	while (pfn < end && hint_settle(page)) {
+	while (pfn < end && page_hint_settle(page)) {
 		pfn++;
 		page++;
 	}
@@ -518,21 +573,21 @@ static unsigned long hint_settle_block(unsigned long pfn, unsigned long end)
  *
  * Return: false if some may still be volatile.
  */
-static bool hint_settle_all(void)
+static bool page_hint_settle_all(void)
 {
 	unsigned int ticks = HZ;
 	unsigned long pfn = 0;
 	unsigned long end;
 
-	lockdep_assert_held(&hint_mutex);
+	lockdep_assert_held(&page_hint_mutex);
 
 	while (pfn < max_pfn) {
 		end = min(max_pfn, ALIGN(pfn + 1, pageblock_nr_pages));
-		pfn = hint_settle_block(pfn, end);
+		pfn = page_hint_settle_block(pfn, end);
 		cond_resched();
 		if (pfn == end)
 			continue;
-		if (READ_ONCE(hint_rebooting) ? !ticks-- :
+		if (READ_ONCE(page_hint_rebooting) ? !ticks-- :
 						fatal_signal_pending(current))
 			return false;
 		schedule_timeout_uninterruptible(1);
@@ -540,86 +595,77 @@ static bool hint_settle_all(void)
 	return true;
 }
 
-/* In this order: nothing becomes unused that nobody would make stable again. */
-static void hint_unused_enable(void)
-{
-	/* Zeros would be taken for corruption. */
-	if (page_poisoning_enabled_static())
-		return;
-	static_branch_enable(&page_hinting_unused_used_key);
-	static_branch_enable(&page_hinting_unused_key);
-}
-
 /*
  * To switch off takes two steps. If the takers were to stop looking first,
  * they would read what the host has discarded.
  */
-static int hint_set_mode(enum page_hinting_mode mode)
+static int page_hint_set_mode(enum page_hint_mode mode)
 {
-	enum page_hinting_mode old = hint_mode;
+	enum page_hint_mode old = page_hint_mode;
 	int err;
 
-	lockdep_assert_held(&hint_mutex);
+	lockdep_assert_held(&page_hint_mutex);
 
 	if (mode == old)
 		return 0;
-	if (mode > old && READ_ONCE(hint_failed))
+	if (mode > old && READ_ONCE(page_hint_has_failed))
 		return -EIO;
-	if (mode == PAGE_HINTING_ON) {
-		err = page_hinting_host->enable(hint_force);
+	if (mode == PAGE_HINT_MODE_ON) {
+		err = page_hint_host->enable(page_hint_force);
 		if (err)
 			return err;
-		static_branch_enable(&page_hinting_used_key);
-		static_branch_enable(&page_hinting_key);
+		static_branch_enable(&page_hint_used_key);
+		static_branch_enable(&page_hint_key);
 	}
-	hint_mode = mode;
-	if (old == PAGE_HINTING_ON) {
+	page_hint_mode = mode;
+	if (old == PAGE_HINT_MODE_ON) {
 		/* Takers go on for as long as there may be a volatile folio. */
-		if (hint_settle_all()) {
-			static_branch_disable(&page_hinting_key);
-		} else if (!READ_ONCE(hint_rebooting)) {
-			hint_mode = old;
+		if (page_hint_settle_all()) {
+			static_branch_disable(&page_hint_key);
+		} else if (!READ_ONCE(page_hint_rebooting)) {
+			page_hint_mode = old;
 			return -EINTR;
 		}
 	}
-	if (mode == PAGE_HINTING_OFF)
-		static_branch_disable(&page_hinting_unused_key);
+	if (mode == PAGE_HINT_MODE_OFF)
+		page_hint_unused_disable();
 	else
-		hint_unused_enable();
+		page_hint_unused_enable();
 
-	hint_clock_afresh();
+	page_hint_clock_afresh();
 	return 0;
 }
 
-static DECLARE_COMPLETION(hint_reboot_done);
+static DECLARE_COMPLETION(page_hint_reboot_done);
 
-static void hint_reboot_work(struct work_struct *work)
+static void page_hint_reboot_work(struct work_struct *work)
 {
-	mutex_lock(&hint_mutex);
-	if (hint_mode == PAGE_HINTING_ON)
-		hint_set_mode(PAGE_HINTING_UNUSED);
-	mutex_unlock(&hint_mutex);
-	complete(&hint_reboot_done);
+	mutex_lock(&page_hint_mutex);
+	if (page_hint_mode == PAGE_HINT_MODE_ON)
+		page_hint_set_mode(PAGE_HINT_MODE_UNUSED);
+	mutex_unlock(&page_hint_mutex);
+	complete(&page_hint_reboot_done);
 }
 
-static DECLARE_WORK(hint_reboot_do, hint_reboot_work);
+static DECLARE_WORK(page_hint_reboot_do, page_hint_reboot_work);
 
 /*
  * What comes next, a new kernel or the loader of one, has no idea of volatile
  * frames. This must not hang, whatever the owner of the mutex, or memory hotplug,
- * is waiting for. page_hinting_leave() does what could not be done in time.
+ * is waiting for. page_hint_leave() does what could not be done in time.
  */
-static int hint_reboot(struct notifier_block *nb, unsigned long action,
-		       void *data)
+static int page_hint_reboot(struct notifier_block *nb, unsigned long action,
+			    void *data)
 {
-	WRITE_ONCE(hint_rebooting, true);
-	queue_work(system_unbound_wq, &hint_reboot_do);
-	wait_for_completion_timeout(&hint_reboot_done, HINT_REBOOT_WAIT);
+	WRITE_ONCE(page_hint_rebooting, true);
+	queue_work(system_dfl_wq, &page_hint_reboot_do);
+	wait_for_completion_timeout(&page_hint_reboot_done,
+				    PAGE_HINT_REBOOT_WAIT);
 	return NOTIFY_DONE;
 }
 
-static struct notifier_block hint_reboot_nb = {
-	.notifier_call = hint_reboot,
+static struct notifier_block page_hint_reboot_nb = {
+	.notifier_call = page_hint_reboot,
 };
 
 /*
@@ -627,271 +673,252 @@ static struct notifier_block hint_reboot_nb = {
  * nothing left that could be done about that: the frame will be used, and the host
  * may take it at any time.
  */
-static void hint_failed_work(struct work_struct *work)
+static void page_hint_failed_work(struct work_struct *work)
 {
 	pr_err("the host has refused to change the state of a frame, and is not told anything any more\n");
-	mutex_lock(&hint_mutex);
-	hint_set_mode(PAGE_HINTING_OFF);
-	mutex_unlock(&hint_mutex);
+	mutex_lock(&page_hint_mutex);
+	page_hint_set_mode(PAGE_HINT_MODE_OFF);
+	mutex_unlock(&page_hint_mutex);
 }
 
-static DECLARE_WORK(hint_failed_do, hint_failed_work);
+static DECLARE_WORK(page_hint_failed_do, page_hint_failed_work);
 
-static void hint_failed_raise(struct irq_work *work)
+static void page_hint_failed_raise(struct irq_work *work)
 {
-	queue_work(system_unbound_wq, &hint_failed_do);
+	queue_work(system_dfl_wq, &page_hint_failed_do);
 }
 
-static DEFINE_IRQ_WORK(hint_failed_irq_work, hint_failed_raise);
+static DEFINE_IRQ_WORK(page_hint_failed_irq_work, page_hint_failed_raise);
 
 /**
- * page_hinting_failed - the host has not done what it was asked for
+ * page_hint_failed - the host has not done what it was asked for
  *
  * For backends. Hinting is switched off soon, and for good. The backend has to
  * report what it could not make stable as discarded.
  *
  * Context: Any.
  */
-notrace void page_hinting_failed(void)
+notrace void page_hint_failed(void)
 {
-	if (!xchg(&hint_failed, 1))
-		irq_work_queue(&hint_failed_irq_work);
+	if (!xchg(&page_hint_has_failed, 1))
+		irq_work_queue(&page_hint_failed_irq_work);
 }
 
-static const char * const hint_mode_names[] = {
-	[PAGE_HINTING_OFF]	= "off",
-	[PAGE_HINTING_UNUSED]	= "unused",
-	[PAGE_HINTING_ON]	= "on",
+static const char * const page_hint_mode_names[] = {
+	[PAGE_HINT_MODE_OFF]	= "off",
+	[PAGE_HINT_MODE_UNUSED]	= "unused",
+	[PAGE_HINT_MODE_ON]	= "on",
 };
 
 static ssize_t mode_show(struct kobject *kobj, struct kobj_attribute *attr,
 			 char *buf)
 {
-	return sysfs_emit(buf, "%s\n", hint_mode_names[READ_ONCE(hint_mode)]);
+	return sysfs_emit(buf, "%s\n",
+			  page_hint_mode_names[READ_ONCE(page_hint_mode)]);
 }
 
 static ssize_t mode_store(struct kobject *kobj, struct kobj_attribute *attr,
 			  const char *buf, size_t count)
 {
-	int mode = sysfs_match_string(hint_mode_names, buf);
+	int mode = sysfs_match_string(page_hint_mode_names, buf);
 	int err;
 
 	if (mode < 0)
 		return mode;
-	if (mutex_lock_killable(&hint_mutex))
+	if (mutex_lock_killable(&page_hint_mutex))
 		return -EINTR;
-	err = hint_rebooting ? -EBUSY : hint_set_mode(mode);
-	mutex_unlock(&hint_mutex);
+	err = page_hint_rebooting ? -EBUSY : page_hint_set_mode(mode);
+	mutex_unlock(&page_hint_mutex);
 	return err ?: count;
 }
 
 static struct kobj_attribute mode_attr = __ATTR_RW(mode);
 
 /* Set a number, and have the clock go by it from now on. */
-static int hint_store(const char *buf, unsigned int *number, bool or_zero,
-		      unsigned int min, unsigned int max)
+static int page_hint_set_number(unsigned int *number, unsigned int value)
 {
-	unsigned int value;
-
-	/* Out of the range of an integer is out of range, too. */
-	if (kstrtouint(buf, 0, &value))
-		return -EINVAL;
-	if ((value < min || value > max) && !(or_zero && !value))
-		return -EINVAL;
-	if (mutex_lock_killable(&hint_mutex))
+	if (mutex_lock_killable(&page_hint_mutex))
 		return -EINTR;
 	WRITE_ONCE(*number, value);
-	hint_clock_afresh();
-	mutex_unlock(&hint_mutex);
+	page_hint_clock_afresh();
+	mutex_unlock(&page_hint_mutex);
 	return 0;
 }
 
 static ssize_t period_ms_show(struct kobject *kobj, struct kobj_attribute *attr,
 			      char *buf)
 {
-	return sysfs_emit(buf, "%u\n", READ_ONCE(hint_period_ms));
+	return sysfs_emit(buf, "%u\n", READ_ONCE(page_hint_period_ms));
 }
 
 static ssize_t period_ms_store(struct kobject *kobj,
 			       struct kobj_attribute *attr,
 			       const char *buf, size_t count)
 {
-	int err = hint_store(buf, &hint_period_ms, true, HINT_PERIOD_MIN_MS,
-			     HINT_PERIOD_MAX_MS);
+	unsigned int value;
 
-	return err ?: count;
+	/* Out of the range of an integer is out of range, too. */
+	if (kstrtouint(buf, 0, &value))
+		return -EINVAL;
+	if (value && (value < PAGE_HINT_PERIOD_MIN_MS ||
+		      value > PAGE_HINT_PERIOD_MAX_MS))
+		return -EINVAL;
+	return page_hint_set_number(&page_hint_period_ms, value) ?: count;
 }
 
 static struct kobj_attribute period_ms_attr = __ATTR_RW(period_ms);
 
-static ssize_t pass_show(struct kobject *kobj, struct kobj_attribute *attr,
-			 char *buf)
-{
-	return sysfs_emit(buf, "%lu\n", READ_ONCE(hint_clock.rounds));
-}
-
-static ssize_t pass_store(struct kobject *kobj, struct kobj_attribute *attr,
-			  const char *buf, size_t count)
-{
-	int err = -EOPNOTSUPP;
-
-	if (!sysfs_streq(buf, "1"))
-		return -EINVAL;
-	/* Who asks for each frame means those in the other CPUs' batches, too. */
-	lru_add_drain_all();
-	if (mutex_lock_killable(&hint_mutex))
-		return -EINTR;
-	if (hint_mode == PAGE_HINTING_ON) {
-		err = hint_advance(max_pfn);
-		hint_clock.last = jiffies;
-	}
-	mutex_unlock(&hint_mutex);
-	return err ?: count;
-}
-
-static struct kobj_attribute pass_attr = __ATTR_RW(pass);
-
-static ssize_t mapped_every_show(struct kobject *kobj,
-				 struct kobj_attribute *attr, char *buf)
-{
-	return sysfs_emit(buf, "%u\n", READ_ONCE(hint_mapped_every));
-}
-
-static ssize_t mapped_every_store(struct kobject *kobj,
-				  struct kobj_attribute *attr,
-				  const char *buf, size_t count)
-{
-	int err = hint_store(buf, &hint_mapped_every, false, 1,
-			     HINT_MAPPED_EVERY_MAX);
-
-	return err ?: count;
-}
-
-static struct kobj_attribute mapped_every_attr = __ATTR_RW(mapped_every);
-
-static ssize_t max_order_show(struct kobject *kobj, struct kobj_attribute *attr,
-			      char *buf)
-{
-	return sysfs_emit(buf, "%u\n", READ_ONCE(page_hinting_max_order));
-}
-
-static ssize_t max_order_store(struct kobject *kobj,
-			       struct kobj_attribute *attr,
-			       const char *buf, size_t count)
-{
-	int err = hint_store(buf, &page_hinting_max_order, false, 0,
-			     MAX_PAGECACHE_ORDER);
-
-	return err ?: count;
-}
-
-static struct kobj_attribute max_order_attr = __ATTR_RW(max_order);
-
-static ssize_t block_devices_show(struct kobject *kobj,
-				  struct kobj_attribute *attr, char *buf)
-{
-	return sysfs_emit(buf, "%u\n", READ_ONCE(page_hinting_block_devices));
-}
-
-static ssize_t block_devices_store(struct kobject *kobj,
-				   struct kobj_attribute *attr,
-				   const char *buf, size_t count)
-{
-	int err = hint_store(buf, &page_hinting_block_devices, false, 0, 1);
-
-	return err ?: count;
-}
-
-static struct kobj_attribute block_devices_attr = __ATTR_RW(block_devices);
-
-static struct attribute *hint_attrs[] = {
+static struct attribute *page_hint_attrs[] = {
 	&mode_attr.attr,
 	&period_ms_attr.attr,
-	&pass_attr.attr,
-	&mapped_every_attr.attr,
-	&max_order_attr.attr,
-	&block_devices_attr.attr,
 	NULL,
 };
 
-static const struct attribute_group hint_attr_group = {
+static const struct attribute_group page_hint_attr_group = {
 	.name = "page_hinting",
-	.attrs = hint_attrs,
+	.attrs = page_hint_attrs,
 };
 
-/* What page_hinting= asked for; without it, the default is chosen. */
-static int hint_boot_mode __initdata = -1;
+/* What tests and tuning need is in debugfs: it is not there to be relied on. */
+struct dentry *page_hint_debugfs;
 
-static int __init hint_setup(char *str)
+struct page_hint_number {
+	unsigned int *number;
+	unsigned int min;
+	unsigned int max;
+};
+
+static int number_get(void *data, u64 *value)
+{
+	const struct page_hint_number *n = data;
+
+	*value = READ_ONCE(*n->number);
+	return 0;
+}
+
+static int number_set(void *data, u64 value)
+{
+	const struct page_hint_number *n = data;
+
+	if (value < n->min || value > n->max)
+		return -EINVAL;
+	return page_hint_set_number(n->number, value);
+}
+
+DEFINE_DEBUGFS_ATTRIBUTE(number_fops, number_get, number_set, "%llu\n");
+
+static int pass_get(void *data, u64 *rounds)
+{
+	*rounds = READ_ONCE(page_hint_clock.rounds);
+	return 0;
+}
+
+/* Visit each frame, now. */
+static int pass_set(void *data, u64 value)
+{
+	int err = -EOPNOTSUPP;
+
+	if (value != 1)
+		return -EINVAL;
+	/* Who asks for each frame means those in the other CPUs' batches, too. */
+	lru_add_drain_all();
+	if (mutex_lock_killable(&page_hint_mutex))
+		return -EINTR;
+	if (page_hint_mode == PAGE_HINT_MODE_ON) {
+		err = page_hint_advance(max_pfn);
+		page_hint_clock.last = jiffies;
+	}
+	mutex_unlock(&page_hint_mutex);
+	return err;
+}
+
+DEFINE_DEBUGFS_ATTRIBUTE(pass_fops, pass_get, pass_set, "%llu\n");
+
+static void __init page_hint_create_debugfs(void)
+{
+	static struct page_hint_number mapped_every = {
+		&page_hint_mapped_every, 1, PAGE_HINT_MAPPED_EVERY_MAX,
+	};
+	static struct page_hint_number max_order = { &page_hint_max_order };
+	static struct page_hint_number block_devices = {
+		&page_hint_block_devices, 0, 1,
+	};
+	struct dentry *dir = debugfs_create_dir("page_hinting", NULL);
+
+	max_order.max = MAX_PAGECACHE_ORDER;
+	debugfs_create_file_unsafe("pass", 0600, dir, NULL, &pass_fops);
+	debugfs_create_file_unsafe("mapped_every", 0600, dir, &mapped_every,
+				   &number_fops);
+	debugfs_create_file_unsafe("max_order", 0600, dir, &max_order,
+				   &number_fops);
+	debugfs_create_file_unsafe("block_devices", 0600, dir, &block_devices,
+				   &number_fops);
+	page_hint_debugfs = dir;
+}
+
+/* What page_hinting= asked for; without it, the default is chosen. */
+static int page_hint_boot_mode __initdata = -1;
+
+static int __init page_hint_setup(char *str)
 {
 	int mode = -1;
 
 	if (!str)
 		return -EINVAL;
-	hint_force = !strcmp(str, "force");
-	if (hint_force) {
-		mode = PAGE_HINTING_ON;
+	page_hint_force = !strcmp(str, "force");
+	if (page_hint_force) {
+		mode = PAGE_HINT_MODE_ON;
 	} else if (strcmp(str, "auto")) {
-		mode = match_string(hint_mode_names,
-				    ARRAY_SIZE(hint_mode_names), str);
+		mode = match_string(page_hint_mode_names,
+				    ARRAY_SIZE(page_hint_mode_names), str);
 		if (mode < 0) {
 			pr_warn("page_hinting=%s is not one of off, unused, on, force, auto\n",
 				str);
 			return 0;
 		}
 	}
-	hint_boot_mode = mode;
-	hint_mode = mode == PAGE_HINTING_OFF ? PAGE_HINTING_OFF :
-					       PAGE_HINTING_UNUSED;
+	page_hint_boot_mode = mode;
+	page_hint_mode = mode == PAGE_HINT_MODE_OFF ? PAGE_HINT_MODE_OFF :
+					       PAGE_HINT_MODE_UNUSED;
+	page_hint_unused_at_boot = mode != PAGE_HINT_MODE_OFF;
 	return 0;
 }
-early_param("page_hinting", hint_setup);
+early_param("page_hinting", page_hint_setup);
 
 /**
- * page_hinting_register - a host with hinting has been found
+ * page_hint_register - a host with hinting has been found
  * @ops: what it has to offer
  *
- * Hints on free pages from now on, unless the boot parameter says no. What
- * else it asks for has to wait until the controls can appear in sysfs. There
- * can be one host.
+ * Switches on what the boot parameter asks for, or else hints on free pages
+ * only, and makes the controls appear. There can be one host.
  *
- * Context: Early during boot, before any memory is given to the page
- * allocator, or what is free already will not be unused until it has been used.
- * Return: 0, or -EBUSY if there is a host already.
+ * Context: Process context during boot, after postcore_initcall.
+ * Return: 0, -EBUSY if there is a host already, or the error of sysfs.
  */
-int __init page_hinting_register(const struct page_hinting_ops *ops)
+int __init page_hint_register(const struct page_hint_ops *ops)
 {
-	if (page_hinting_host)
-		return -EBUSY;
-	page_hinting_init_host(ops);
-	if (hint_mode != PAGE_HINTING_OFF)
-		hint_unused_enable();
-	return 0;
-}
-
-static int __init hint_init(void)
-{
-	enum page_hinting_mode mode = hint_mode;
+	enum page_hint_mode mode = page_hint_mode;
 	int err;
 
-	if (!page_hinting_host)
-		return 0;
-	err = sysfs_create_group(mm_kobj, &hint_attr_group);
+	if (page_hint_host)
+		return -EBUSY;
+	page_hint_init_host(ops);
+	err = sysfs_create_group(mm_kobj, &page_hint_attr_group);
 	if (err)
 		return err;
-	register_reboot_notifier(&hint_reboot_nb);
+	page_hint_create_debugfs();
+	register_reboot_notifier(&page_hint_reboot_nb);
 
-	if (hint_boot_mode >= 0)
-		mode = hint_boot_mode;
-	mutex_lock(&hint_mutex);
-	err = hint_set_mode(mode);
-	pr_info("%s, mode %s (%s)\n", page_hinting_host->name,
-		hint_mode_names[hint_mode],
+	if (page_hint_boot_mode >= 0)
+		mode = page_hint_boot_mode;
+	mutex_lock(&page_hint_mutex);
+	err = page_hint_set_mode(mode);
+	pr_info("%s, mode %s (%s)\n", ops->name,
+		page_hint_mode_names[page_hint_mode],
 		err ? "not able to do what the boot parameter asks for" :
-		hint_boot_mode >= 0 ? "boot parameter" : "default");
-	mutex_unlock(&hint_mutex);
+		page_hint_boot_mode >= 0 ? "boot parameter" : "default");
 	if (page_poisoning_enabled_static())
 		pr_info("free pages are poisoned, and are not hinted\n");
+	mutex_unlock(&page_hint_mutex);
 	return 0;
 }
-subsys_initcall(hint_init);

@@ -9,14 +9,15 @@
 #include "page_hinting.h"
 
 /* Protected by the mutex of the clock, and too large for the stack. */
-static struct page_counter hint_counters[2];
+static struct page_counter page_hint_counters[2];
 
 /*
  * What has been calculated last becomes the parent of a copy of @memcg, so that
  * its effective protection can be calculated without a change to @memcg.
  */
-static void hint_calculate(struct mem_cgroup *memcg, struct page_counter *copy,
-			   struct page_counter *parent)
+static void page_hint_calculate(struct mem_cgroup *memcg,
+				struct page_counter *copy,
+				struct page_counter *parent)
 {
 	struct page_counter *counter = &memcg->memory;
 	bool recursive = cgrp_dfl_root.flags & CGRP_ROOT_MEMORY_RECURSIVE_PROT;
@@ -36,12 +37,24 @@ static void hint_calculate(struct mem_cgroup *memcg, struct page_counter *copy,
 }
 
 /* The one of @memcg and its ancestors that is next below @above */
-static struct mem_cgroup *hint_next_below(struct mem_cgroup *memcg,
-					  struct mem_cgroup *above)
+static struct mem_cgroup *page_hint_next_below(struct mem_cgroup *memcg,
+					       struct mem_cgroup *above)
 {
 	while (parent_mem_cgroup(memcg) != above)
 		memcg = parent_mem_cgroup(memcg);
 	return memcg;
+}
+
+/**
+ * page_hint_usage - memory usage of a cgroup
+ * @memcg: the memory cgroup
+ *
+ * Context: Under RCU, which keeps @memcg.
+ * Return: the number of pages charged to @memcg and all below it.
+ */
+unsigned long page_hint_usage(struct mem_cgroup *memcg)
+{
+	return page_counter_read(&memcg->memory);
 }
 
 /**
@@ -53,7 +66,7 @@ static struct mem_cgroup *hint_next_below(struct mem_cgroup *memcg,
  * middle of that, for a subtree that has reached its limit. So this does the
  * same to copies, from the top to @memcg, whose results the next level needs.
  *
- * Context: The caller holds a folio of @memcg, and the mutex of the clock.
+ * Context: Under RCU, which keeps @memcg, and with the mutex of the clock held.
  * Return: the number of pages of @memcg that are protected.
  */
 unsigned long page_hint_protection(struct mem_cgroup *memcg)
@@ -67,9 +80,9 @@ unsigned long page_hint_protection(struct mem_cgroup *memcg)
 	    !atomic_long_read(&parent->children_low_usage))
 		return 0;
 	while (below != memcg) {
-		below = hint_next_below(memcg, below);
-		copy = &hint_counters[parent == &hint_counters[0]];
-		hint_calculate(below, copy, parent);
+		below = page_hint_next_below(memcg, below);
+		copy = &page_hint_counters[parent == &page_hint_counters[0]];
+		page_hint_calculate(below, copy, parent);
 		parent = copy;
 	}
 	return copy ? max(copy->emin, copy->elow) : 0;

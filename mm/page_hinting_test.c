@@ -11,13 +11,13 @@
 #include <linux/completion.h>
 #include <linux/debugfs.h>
 #include <linux/delay.h>
+#include <linux/folio_batch.h>
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/memcontrol.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
-#include <linux/pagevec.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
@@ -72,7 +72,7 @@ DEFINE_DEBUGFS_ATTRIBUTE(test_deref_fops, NULL, test_deref, "%llu\n");
 /* The handler's decision alone: -EFAULT if the access cannot be repeated. */
 static int test_fault(void *data, u64 pfn)
 {
-	return page_hinting_fault(pfn) ? -EFAULT : 0;
+	return page_hint_fault(pfn) ? -EFAULT : 0;
 }
 DEFINE_DEBUGFS_ATTRIBUTE(test_fault_fops, NULL, test_fault, "%llu\n");
 
@@ -101,7 +101,7 @@ static int test_lookup(void *data, u64 pfn)
 	lock = page_hint_lock(folio);
 
 	raw_spin_lock_irqsave(lock, flags);
-	if (mapping && folio_hint_state(folio) == HINT_VOLATILE) {
+	if (mapping && page_hint_state(folio) == __PG_VOLATILE) {
 		found = filemap_get_folio(mapping, index);
 		if (IS_ERR(found)) {
 			err = -EAGAIN;
@@ -115,6 +115,45 @@ static int test_lookup(void *data, u64 pfn)
 	return err;
 }
 DEFINE_DEBUGFS_ATTRIBUTE(test_lookup_fops, NULL, test_lookup, "%llu\n");
+
+/*
+ * A search for dirty folios, while the clock has this one locked, gets it as if it
+ * were dirty, and nobody looks it up again. 0 if it is stable by then, -EUCLEAN
+ * if not, and -EAGAIN if it was not volatile before.
+ */
+static int test_lookup_dirty(void *data, u64 pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+	struct folio_batch fbatch;
+	struct folio *folio;
+	int err = -EAGAIN;
+	pgoff_t index;
+
+	if (!page)
+		return -ENXIO;
+	folio = page_folio(page);
+	if (!folio_try_get(folio))
+		return -ENXIO;
+	folio_batch_init(&fbatch);
+	folio_lock(folio);
+	if (folio->mapping && !folio_test_swapbacked(folio) &&
+	    page_hint_state(folio) == __PG_VOLATILE) {
+		index = folio->index;
+		if (!filemap_get_folios_dirty(folio->mapping, &index, index,
+					      &fbatch))
+			err = -ENOENT;
+		else if (page_hint_state(folio) == __PG_VOLATILE)
+			err = -EUCLEAN;
+		else
+			err = 0;
+	}
+	folio_unlock(folio);
+	folio_batch_release(&fbatch);
+	folio_put(folio);
+	return err;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(test_lookup_dirty_fops, NULL, test_lookup_dirty,
+			 "%llu\n");
 
 /* What happens between the clock's last look at a folio and the freeze. */
 enum test_meanwhile { TEST_NOTHING, TEST_HELD, TEST_DIRTIED };
@@ -138,9 +177,11 @@ static void test_race_clock(struct work_struct *work)
 
 	folio_lock(folio);
 	folio_make_stable(folio);
-	race->eligible = page_hint_eligible(folio);
+	/* Buffers that are clean would take a dirty flag from their folio. */
+	race->eligible = page_hint_eligible(folio) &&
+			 filemap_release_folio(folio, GFP_KERNEL);
 	if (race->eligible)
-		set_mask_bits(&folio->flags, HINT_MASK, HINT_ARMED);
+		set_mask_bits(&folio->flags.f, __PG_HINTING, __PG_ARMED);
 	complete(&race->ready);
 	while (!READ_ONCE(race->go))
 		cond_resched();
@@ -168,7 +209,7 @@ static int test_race(void *data, u64 pfn)
 	unsigned int cpu;
 	int i;
 
-	if (!static_key_enabled(&page_hinting_key))
+	if (!static_key_enabled(&page_hint_key))
 		return -EOPNOTSUPP;
 	if (!page)
 		return -ENXIO;
@@ -256,13 +297,13 @@ static ssize_t test_hold_write(struct file *file, const char __user *buf,
 	folio = page_folio(page);
 	if (!folio_try_get(folio))
 		return -ENXIO;
-	hold = kmalloc(sizeof(*hold), GFP_KERNEL);
+	hold = kmalloc_obj(*hold);
 	if (!hold) {
 		folio_put(folio);
 		return -ENOMEM;
 	}
 	hold->folio = folio;
-	hold->frozen = freeze && folio_hint_state(folio) == HINT_VOLATILE &&
+	hold->frozen = freeze && page_hint_state(folio) == __PG_VOLATILE &&
 		       folio_ref_freeze(folio, folio_nr_pages(folio) + 1);
 	if (hold->frozen != freeze ||
 	    cmpxchg(&file->private_data, NULL, hold)) {
@@ -296,7 +337,7 @@ static void test_unmap_clock(struct work_struct *work)
 	folio_make_stable(folio);
 	race->eligible = page_hint_eligible(folio) && folio_mapped(folio);
 	if (race->eligible) {
-		set_mask_bits(&folio->flags, HINT_MASK, HINT_ARMED);
+		set_mask_bits(&folio->flags.f, __PG_HINTING, __PG_ARMED);
 		race->hinted = page_hint_folio(folio);
 	}
 	folio_unlock(folio);
@@ -328,7 +369,7 @@ static int test_unmap(void *data, u64 pfn)
 	INIT_WORK_ONSTACK(&race.work, test_unmap_clock);
 
 	i_mmap_lock_write(mapping);
-	queue_work(system_unbound_wq, &race.work);
+	queue_work(system_dfl_wq, &race.work);
 	err = wait_for_completion_timeout(&race.ready, 2 * HZ) ? 0 : -ETIMEDOUT;
 	i_mmap_unlock_write(mapping);
 
@@ -354,7 +395,7 @@ static int test_protect(void *data, u64 pfn)
 	struct page *page = pfn_to_online_page(pfn);
 	static unsigned long old_min, old_low;
 	struct mem_cgroup *memcg, *parent;
-	unsigned long min, low;
+	unsigned long min, low, usage;
 	struct folio *folio;
 	int err = -ENXIO;
 
@@ -364,19 +405,21 @@ static int test_protect(void *data, u64 pfn)
 	if (!folio_try_get(folio))
 		return -ENXIO;
 	folio_lock(folio);
+	rcu_read_lock();
 	memcg = folio_memcg(folio);
 	parent = memcg ? parent_mem_cgroup(memcg) : NULL;
 	if (!parent)
 		goto out;
 	if (!data) {
 		mem_cgroup_calculate_protection(parent, memcg);
-		mem_cgroup_protection(parent, memcg, &old_min, &old_low);
+		mem_cgroup_protection(parent, memcg, &old_min, &old_low, &usage);
 		err = old_min || old_low ? 0 : -ENODATA;
 	} else {
-		mem_cgroup_protection(parent, memcg, &min, &low);
+		mem_cgroup_protection(parent, memcg, &min, &low, &usage);
 		err = min == old_min && low == old_low ? 0 : -EUCLEAN;
 	}
 out:
+	rcu_read_unlock();
 	folio_unlock(folio);
 	folio_put(folio);
 	return err;
@@ -390,8 +433,8 @@ static int test_corrupt(void *data, u64 pfn)
 
 	if (!page || pfn_to_online_page(pfn + 1) != page + 1)
 		return -ENXIO;
-	((struct folio *)page)->_folio_nr_pages = UINT_MAX;
-	set_bit(PG_head, &page->flags);
+	((struct folio *)page)->_nr_pages = UINT_MAX;
+	set_bit(PG_head, &page->flags.f);
 	return 0;
 }
 DEFINE_DEBUGFS_ATTRIBUTE(test_corrupt_fops, NULL, test_corrupt, "%llu\n");
@@ -485,7 +528,7 @@ static int test_internal(void *data, u64 pfn)
 	spin_lock(&sb->s_inode_list_lock);
 	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
 		spin_lock(&inode->i_lock);
-		if (inode->i_state & (I_FREEING | I_WILL_FREE | I_NEW) ||
+		if (inode_state_read(inode) & (I_FREEING | I_WILL_FREE | I_NEW) ||
 		    (S_ISREG(inode->i_mode) && !inode_unhashed(inode)) ||
 		    mapping_empty(inode->i_mapping)) {
 			spin_unlock(&inode->i_lock);
@@ -529,13 +572,12 @@ static const struct file_operations test_frames_fops = {
 	.mmap = test_mmap,
 };
 
-static int __init page_hinting_test_init(void)
+static int __init page_hint_test_init(void)
 {
-	struct dentry *dir;
+	struct dentry *dir = page_hint_debugfs;
 
-	if (!page_hinting_host)
+	if (!page_hint_host)
 		return 0;
-	dir = debugfs_create_dir("page_hinting", NULL);
 	debugfs_create_file_unsafe("nofault", 0200, dir, NULL,
 				   &test_nofault_fops);
 	debugfs_create_file_unsafe("nofault_irq", 0200, dir, NULL,
@@ -544,6 +586,8 @@ static int __init page_hinting_test_init(void)
 	debugfs_create_file_unsafe("fault", 0200, dir, NULL, &test_fault_fops);
 	debugfs_create_file_unsafe("lookup", 0200, dir, NULL,
 				   &test_lookup_fops);
+	debugfs_create_file_unsafe("lookup_dirty", 0200, dir, NULL,
+				   &test_lookup_dirty_fops);
 	debugfs_create_file_unsafe("race_nothing", 0200, dir,
 				   (void *)TEST_NOTHING, &test_race_fops);
 	debugfs_create_file_unsafe("race_held", 0200, dir, (void *)TEST_HELD,
@@ -568,4 +612,4 @@ static int __init page_hinting_test_init(void)
 				   &test_frames_fops);
 	return 0;
 }
-late_initcall(page_hinting_test_init);
+late_initcall(page_hint_test_init);

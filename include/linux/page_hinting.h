@@ -6,11 +6,8 @@
 #include <linux/page-flags.h>
 
 /**
- * struct page_hinting_ops - what a host has to offer
+ * struct page_hint_ops - what a host has to offer
  * @name:	  for the boot log
- * @set_unused:	  the content of a range of free frames is worthless. The host
- *		  may discard it without a trace, and what is read after the
- *		  next @set_stable is the old content or zeros
  * @set_volatile: allow the host to discard the content of a range of frames
  * @set_stable:	  forbid it again, and tell whether the host has already
  *		  discarded any of the frames. Test and change are one atomic
@@ -23,18 +20,17 @@
  *		  is true
  *
  * A range is given as first page frame number and number of frames. Those of
- * @is_discarded may be any frames, others belong to one folio, or to one block
- * of the page allocator, or are not there at all, which is the same as a host
- * that does not do as it is told. All but @enable are called in any context, also
- * with interrupts disabled and locks held, and must be notrace. @set_stable,
- * @set_unused and @set_volatile order all accesses to the content of the frames.
- * If the host does not do as it is told, they ask again a few times, call
- * page_hinting_failed(), and report what is not known to be kept as discarded.
- * A frame that could not be made stable will be used all the same.
+ * @is_discarded may be any frames, others belong to one folio, or are not there
+ * at all, which is the same as a host that does not do as it is told. All but
+ * @enable are called in any context, also with interrupts disabled and locks
+ * held, and must be notrace. @set_stable and @set_volatile order all accesses to
+ * the content of the frames. If the host does not do as it is told, they ask
+ * again a few times, call page_hint_failed(), and report what is not known to
+ * be kept as discarded. A frame that could not be made stable will be used all
+ * the same.
  */
-struct page_hinting_ops {
+struct page_hint_ops {
 	const char *name;
-	void (*set_unused)(unsigned long pfn, unsigned long nr);
 	void (*set_volatile)(unsigned long pfn, unsigned long nr);
 	bool (*set_stable)(unsigned long pfn, unsigned long nr);
 	bool (*is_discarded)(unsigned long pfn, unsigned long nr);
@@ -42,24 +38,24 @@ struct page_hinting_ops {
 };
 
 /**
- * enum page_hinting_mode - how much the host is told
- * @PAGE_HINTING_OFF:	 nothing
- * @PAGE_HINTING_UNUSED: which frames are free
- * @PAGE_HINTING_ON:	 and which ones hold idle, clean page cache
+ * enum page_hint_mode - how much the host is told
+ * @PAGE_HINT_MODE_OFF:	   nothing
+ * @PAGE_HINT_MODE_UNUSED: which frames are free
+ * @PAGE_HINT_MODE_ON:	   and which ones hold idle, clean page cache
  */
-enum page_hinting_mode {
-	PAGE_HINTING_OFF,
-	PAGE_HINTING_UNUSED,
-	PAGE_HINTING_ON,
+enum page_hint_mode {
+	PAGE_HINT_MODE_OFF,
+	PAGE_HINT_MODE_UNUSED,
+	PAGE_HINT_MODE_ON,
 };
 
 #ifdef CONFIG_PAGE_HINTING
-DECLARE_STATIC_KEY_FALSE(page_hinting_key);
+DECLARE_STATIC_KEY_FALSE(page_hint_key);
 
-int page_hinting_register(const struct page_hinting_ops *ops);
-void page_hinting_failed(void);
-bool page_hinting_fault(unsigned long pfn);
-void page_hinting_leave(void);
+int page_hint_register(const struct page_hint_ops *ops);
+void page_hint_failed(void);
+bool page_hint_fault(unsigned long pfn);
+void page_hint_leave(void);
 bool __folio_make_stable(struct folio *folio);
 
 /**
@@ -77,7 +73,7 @@ bool __folio_make_stable(struct folio *folio);
  */
 static inline bool folio_make_stable(struct folio *folio)
 {
-	if (!static_branch_unlikely(&page_hinting_key))
+	if (!static_branch_unlikely(&page_hint_key))
 		return true;
 	if (likely(!folio_test_hinted(folio)))
 		return true;
@@ -89,7 +85,7 @@ static inline bool folio_make_stable(struct folio *folio)
 	return true;
 }
 
-static inline void page_hinting_leave(void)
+static inline void page_hint_leave(void)
 {
 }
 #endif /* CONFIG_PAGE_HINTING */

@@ -97,13 +97,13 @@ def cma(boot, guest):
             guest.sh("echo 1 >/proc/sys/vm/drop_caches; cat /mnt/test/cma? >/dev/null")
         lru, anon = flagged(guest, KPF_LRU) & inside, flagged(guest, KPF_ANON) & inside
         if i:
-            guest.sh("for i in 1 2 3; do echo 1 >/sys/kernel/mm/page_hinting/pass; done")
+            guest.sh("for i in 1 2 3; do echo 1 >/sys/kernel/debug/page_hinting/pass; done")
         volatile = len(blocks(guest, "volatile") & inside)
         if what == "discarded":
             guest.discard()
         moved = guest.vmstat()["pgmigrate_success"]
-        # A page that somebody looks at just then cannot be moved.
-        guest.sh(f"for n in {count // 2} {count // 4} {count // 4}; do "
+        # A page that somebody looks at just then cannot be moved, so do not ask for the last one.
+        guest.sh(f"for n in {count // 2} {count // 4} {count // 4 - count // 16}; do "
                  f"for i in 1 2 3 4 5; do echo $n >{area}/alloc && continue 2; sleep 0.2; done; exit 1; done")
         moved = guest.vmstat()["pgmigrate_success"] - moved
         text = [f"{len(lru)} pages of the LRU, {len(anon)} of them anonymous, {volatile} volatile, {moved} moved"]

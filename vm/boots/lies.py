@@ -13,7 +13,7 @@ FILE, MB = "/mnt/test/file", 32
 def make_idle(guest):
     """A file in the cache, and the clock's word that nobody uses it."""
     guest.sh(f"[ -e {FILE} ] || dd if=/dev/urandom of={FILE} bs=1M count={MB} 2>/dev/null; sync; md5sum {FILE} >/tmp/sum; "
-             f"for i in 1 2 3; do echo 1 >{HINTING}/pass; done", check=False)
+             f"for i in 1 2 3; do echo 1 >/sys/kernel/debug/page_hinting/pass; done", check=False)
 
 
 def right(guest):

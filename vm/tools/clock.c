@@ -23,6 +23,7 @@
 #include "util.h"
 
 #define SYSFS "/sys/kernel/mm/page_hinting/"
+#define DEBUGFS "/sys/kernel/debug/page_hinting/"
 
 static const char *dir;
 static char path[4096];
@@ -41,7 +42,7 @@ static int64_t pass(void)
 {
 	int64_t start = now();
 
-	set(SYSFS "pass", "1");
+	set(DEBUGFS "pass", "1");
 	return now() - start;
 }
 
@@ -168,7 +169,7 @@ static void kinds(size_t size)
 	char *p;
 	int fd;
 
-	set(SYSFS "mapped_every", "1");
+	set(DEBUGFS "mapped_every", "1");
 	drop_caches();
 	pass();
 	none = still_pass();
@@ -267,7 +268,7 @@ static void sharing(unsigned int processes)
 	int64_t none, t = 0;
 	char *p, byte = 0;
 
-	set(SYSFS "mapped_every", "1");
+	set(DEBUGFS "mapped_every", "1");
 	fd = make_file(size);
 	none = still_pass();
 	read_file(fd, size, 64 * KB);
@@ -316,7 +317,7 @@ static void mapped(unsigned int every)
 	int fd;
 
 	snprintf(text, sizeof(text), "%u", every);
-	set(SYSFS "mapped_every", text);
+	set(DEBUGFS "mapped_every", text);
 	fd = make_file(size);
 	none = still_pass();
 	read_file(fd, size, 64 * KB);

@@ -11,8 +11,7 @@
  * mm/page_hinting.c; the handler is a safety net.
  */
 
-#define KMSG_COMPONENT "page_hinting"
-#define pr_fmt(fmt) KMSG_COMPONENT ": " fmt
+#define pr_fmt(fmt) "page_hinting: " fmt
 
 #include <linux/gfp.h>
 #include <linux/init.h>
@@ -27,6 +26,8 @@
 #include <asm/asm-extable.h>
 #include <asm/extable.h>
 #include <asm/fault.h>
+#include <asm/machine.h>
+#include <asm/page-hinting.h>
 #include <asm/page-states.h>
 #include <asm/setup.h>
 #include <asm/uv.h>
@@ -71,7 +72,7 @@ static __always_inline unsigned long essa_ordered(unsigned long paddr,
 	int tries = ESSA_TRIES;
 
 	while (unlikely(state & ESSA_EXCEPTION) && --tries) {
-		page_hinting_failed();
+		page_hint_failed();
 		state = essa_once(paddr, cmd);
 	}
 	return state;
@@ -85,14 +86,14 @@ static __always_inline bool essa_was_discarded(unsigned long state)
 	       unlikely(state & ESSA_EXCEPTION);
 }
 
-static notrace void essa_set_unused(unsigned long pfn, unsigned long nr)
+notrace void arch_page_unused(struct page *page, unsigned int order)
 {
-	unsigned long paddr = PFN_PHYS(pfn);
+	unsigned long paddr = page_to_phys(page), nr = 1UL << order;
 
 	for (; nr; nr--, paddr += PAGE_SIZE)
 		essa_ordered(paddr, ESSA_SET_UNUSED);
 }
-NOKPROBE_SYMBOL(essa_set_unused);
+NOKPROBE_SYMBOL(arch_page_unused);
 
 static notrace void essa_set_volatile(unsigned long pfn, unsigned long nr)
 {
@@ -121,6 +122,12 @@ static notrace bool essa_set_stable(unsigned long pfn, unsigned long nr)
 	return lost;
 }
 NOKPROBE_SYMBOL(essa_set_stable);
+
+notrace void arch_page_used(struct page *page, unsigned int order)
+{
+	essa_set_stable(page_to_pfn(page), 1UL << order);
+}
+NOKPROBE_SYMBOL(arch_page_used);
 
 static notrace bool essa_is_discarded(unsigned long pfn, unsigned long nr)
 {
@@ -197,7 +204,7 @@ static bool essa_self_test(void)
  */
 static int essa_enable(bool force)
 {
-	if (!MACHINE_IS_VM) {
+	if (!machine_is_vm()) {
 		if (!force) {
 			pr_err("this host may lose data, so no page becomes volatile\n");
 			return -EOPNOTSUPP;
@@ -212,35 +219,34 @@ static int essa_enable(bool force)
 	return 0;
 }
 
-static struct page_hinting_ops essa_ops __ro_after_init = {
+static struct page_hint_ops essa_ops __ro_after_init = {
 	.name		= "ESSA",
-	.set_unused	= essa_set_unused,
 	.set_volatile	= essa_set_volatile,
 	.set_stable	= essa_set_stable,
 	.is_discarded	= essa_is_discarded,
 	.enable		= essa_enable,
 };
 
-/* Called before any memory becomes free. */
-void __init page_hinting_essa_init(void)
+static int __init essa_init(void)
 {
 	if (is_prot_virt_guest()) {
 		pr_info("not available to a protected guest\n");
-		return;
+		return 0;
 	}
 	/* Secure pages belong to the ultravisor, which knows no volatile ones. */
 	if (is_prot_virt_host()) {
 		pr_info("not available to a host of protected guests\n");
-		return;
+		return 0;
 	}
 	if (!cmma_flag) {
 		pr_info("not available, the host has no ESSA or cmma= is off\n");
-		return;
+		return 0;
 	}
-	if (MACHINE_IS_VM)
+	if (machine_is_vm())
 		essa_ops.name = "ESSA of z/VM, where 'on' has not been tried but may be";
-	page_hinting_register(&essa_ops);
+	return page_hint_register(&essa_ops);
 }
+subsys_initcall(essa_init);
 
 void do_discard_exception(struct pt_regs *regs)
 {
@@ -250,7 +256,7 @@ void do_discard_exception(struct pt_regs *regs)
 	if (kprobe_page_fault(regs, 0x1a))
 		return;
 	/* Not discarded any more: the instruction was nullified, repeat it. */
-	if (!page_hinting_fault(PHYS_PFN(paddr)))
+	if (!page_hint_fault(PHYS_PFN(paddr)))
 		return;
 	if (user_mode(regs)) {
 		report_user_fault(regs, SIGBUS, 0);

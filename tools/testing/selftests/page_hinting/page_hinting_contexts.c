@@ -63,10 +63,16 @@ static struct victims victims_new(unsigned int nr)
 {
 	struct victims v = {
 		.nr = nr,
-		.f = ph_create("f", ID, nr * ph_page, 1),
+		.f = ph_create("f", ID, 0, 1),
 		.pfn = ph_alloc(nr * sizeof(*v.pfn)),
 	};
+	unsigned int i;
 
+	/* one by one, so that no folio has more than one of them */
+	for (i = 0; i < nr; i++)
+		ph_write_gen(v.f.fd, ID, i * ph_page, ph_page, 1);
+	ph_check(!fsync(v.f.fd));
+	v.f.size = nr * ph_page;
 	ph_file_pfns(&v.f, v.pfn);
 	return v;
 }
@@ -169,6 +175,31 @@ static void lookup_like_nmi_kept(void)
 	victims_check(&v);
 	ph_cmp(ph_since(&c, PH_STABLE), >=, FEW);
 	ph_cmp(ph_since(&c, PH_LOST), ==, 0);
+	close(fd);
+	victims_remove(&v);
+}
+
+/*
+ * A search for dirty folios takes one that the clock has locked for dirty, and it
+ * is written to without another lookup. So it must not be volatile any more.
+ */
+static void found_while_locked(void)
+{
+	int fd = debug_open("lookup_dirty"), err;
+	struct victims v = victims_new(FEW);
+	struct ph_counters c;
+	unsigned int i, done = 0;
+
+	ph_cmp(ph_idle(v.f.size), >=, FEW * 95 / 100);
+	ph_get_counters(&c);
+	for (i = 0; i < FEW; i++) {
+		err = debug_do(fd, v.pfn[i]);
+		if (err && err != EAGAIN)
+			ph_fail("page %u: %s", i, strerror(err));
+		done += !err;
+	}
+	ph_cmp(done, >=, FEW * 95 / 100);
+	ph_cmp(ph_since(&c, PH_STABLE) + ph_since(&c, PH_LOST), >=, done);
 	close(fd);
 	victims_remove(&v);
 }
@@ -943,6 +974,7 @@ static const struct ph_test tests[] = {
 	CONTEXT(user_mode),
 	PH_TEST(lookup_like_nmi),
 	PH_TEST(lookup_like_nmi_kept),
+	PH_TEST(found_while_locked),
 	PH_TEST(race_nothing),
 	PH_TEST(race_held),
 	PH_TEST(race_dirtied),

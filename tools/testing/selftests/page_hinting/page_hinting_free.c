@@ -83,8 +83,10 @@ static void loop_munmap(size_t size, unsigned long times)
 	}
 }
 
+/* Small files by page: large folios bypass the lists of a CPU */
 static void loop_file(size_t size, unsigned long times)
 {
+	size_t step = size > SMALL ? 64 * KB : ph_page;
 	char *buf = anon_map(64 * KB);
 	char path[PH_PATH];
 	size_t off;
@@ -94,8 +96,8 @@ static void loop_file(size_t size, unsigned long times)
 	while (times--) {
 		fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 		ph_check(fd >= 0);
-		for (off = 0; off < size; off += 64 * KB)
-			ph_pwrite(fd, buf, 64 * KB, off);
+		for (off = 0; off < size; off += step)
+			ph_pwrite(fd, buf, step, off);
 		close(fd);
 		ph_check(!unlink(path));
 	}
@@ -534,6 +536,12 @@ static void content_many(void)
 	}
 }
 
+static void need_control(void)
+{
+	if (!ph_control())
+		ph_skip("this kernel hints free pages, always");
+}
+
 /* While free pages are no longer hinted, those that still are must be found */
 static void content_switching(void)
 {
@@ -542,6 +550,7 @@ static void content_switching(void)
 	unsigned int gen;
 	char *map;
 
+	need_control();
 	for (gen = 1; gen <= 8; gen++) {
 		ph_check(ph_set("mode", "%s", modes[gen % ARRAY_SIZE(modes)]));
 		take_unused();
@@ -560,6 +569,7 @@ static void off_stops_it(void)
 	size_t size = ph_meminfo("MemFree") / 4 & ~(MB - 1);
 	unsigned long n[8], before[8];
 
+	need_control();
 	ph_check(ph_set("mode", "off"));
 	if (!ph_host_essa(before))
 		ph_skip("needs a host that can be asked");
@@ -596,5 +606,6 @@ int main(int argc, char **argv)
 		return hold_main(strtoul(argv[2], NULL, 0), argv[3]);
 	if (argc >= 3 && !strcmp(argv[1], "--pages"))
 		return pages_main(atoi(argv[2]), argc > 3 ? atoi(argv[3]) : 0);
+	ph_free_only = true;
 	return ph_main(argc, argv, tests, ARRAY_SIZE(tests));
 }

@@ -26,7 +26,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -165,6 +164,8 @@ static struct ph_file create_large(const char *name, unsigned int id,
 {
 	struct ph_file f = ph_create(name, id, size, 1);
 
+	/* each window has larger folios than the one before */
+	ph_set_readahead(128);
 	ph_drop_caches();
 	ph_check(!posix_fadvise(f.fd, 0, 0, POSIX_FADV_SEQUENTIAL));
 	read_all(&f, MB);
@@ -179,7 +180,7 @@ static void allow_order(unsigned int order)
 		ph_fail("max_order %u is refused", order);
 }
 
-/* A folio above max_order is never volatile, the others are */
+/* A folio above max_order is never volatile, the others are. It is split when it is idle */
 static void order_cap(void)
 {
 	static const unsigned int caps[] = { 0, 2, 3, 5, 8 };
@@ -197,7 +198,7 @@ static void order_cap(void)
 		allow_order(caps[i]);
 		ph_drain();
 		ph_get_counters(&before);
-		ph_pass(3);
+		ph_pass(2);
 		ph_say("max_order %u: %lu of %lu pages in larger folios, %lu became volatile",
 		       caps[i], above, pages, ph_since(&before, PH_VOLATILE));
 		if (above > pages / 4)
@@ -205,6 +206,8 @@ static void order_cap(void)
 			       pages - above + pages / 20);
 		ph_cmp(ph_since(&before, PH_VOLATILE), >=,
 		       pages - above - (pages - above) / 20);
+		ph_pass(1);
+		ph_cmp(ph_since(&before, PH_VOLATILE), >=, pages - pages / 20);
 		ph_verify_read(f.fd, f.id, 0, f.size, 1);
 	}
 	ph_remove(&f);
@@ -824,14 +827,6 @@ static bool read_page(const struct ph_file *f, off_t off, const char *map)
 	return true;
 }
 
-static bool large_folios(const struct ph_file *f)
-{
-	struct statfs sfs;
-
-	ph_check(!fstatfs(f->fd, &sfs));
-	return (unsigned int)sfs.f_type != 0xef53;
-}
-
 /*
  * Which pages are read before the bad one, from where on (in pages, relative
  * to it) and how many. A page that is read without history is read alone; the
@@ -872,8 +867,6 @@ struct bad_cost {
 static void meet_bad_page(const struct ph_file *f, off_t bad, const char *map,
 			  const struct bad_order *order, struct bad_cost *cost)
 {
-	/* a bad page takes along others in its folio, in a cold cache, too */
-	bool shared = large_folios(f);
 	unsigned long reads;
 	int i;
 
@@ -882,10 +875,8 @@ static void meet_bad_page(const struct ph_file *f, off_t bad, const char *map,
 	for (i = 0; i < order->nr; i++) {
 		off_t off = bad + (order->start + i) * (off_t)ph_page;
 
-		if (!read_page(f, off, map) && !shared)
-			ph_fail("page at 0x%llx has an error, and not 0x%llx",
-				(unsigned long long)off,
-				(unsigned long long)bad);
+		/* a bad page may take along others in its folio */
+		read_page(f, off, map);
 	}
 	cost->way = disk_bad_reads() - reads;
 	count_bus_errors();
@@ -964,8 +955,7 @@ static void bad_sector(bool mapped)
 			ph_cmp(now.first, ==, cold.first);
 			ph_cmp(now.second, ==, cold.second);
 			/* what shares a folio is read again by block */
-			ph_cmp(now.ds.reads, <=, cold.ds.reads +
-			       (large_folios(&f) ? 16 : 4));
+			ph_cmp(now.ds.reads, <=, cold.ds.reads + 16);
 			ph_cmp(now.ds.asked, <=, cold.ds.asked + 64);
 			ph_cmp(now.ds.asked, >=, 4);
 			disk_works();
@@ -1483,7 +1473,11 @@ static void verity_tree_read_ahead(void)
 		ph_cmp(ph_idle((LEAVES - 1) * ph_page), ==, 0);
 		ph_check(ph_host_discard());
 		ph_pwrite(disk.raw, page, ph_page, tree_at);
-		ph_check(read_page(&f, bad, NULL));
+		/* how far ahead of the file the tree is read differs */
+		if (!read_page(&f, bad, NULL)) {
+			ph_cmp(i, ==, 0);
+			ph_say("the tree is not read ahead");
+		}
 		ph_check(read_page(&f, bad - per_leaf * ph_page, NULL));
 		ph_pwrite(disk.raw, saved, ph_page, tree_at);
 	}

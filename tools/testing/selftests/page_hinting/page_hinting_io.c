@@ -860,6 +860,8 @@ static void seek_unwritten(void)
 	if (fallocate(f.fd, 0, 0, f.size))
 		ph_skip("blocks cannot be allocated in advance");
 	ph_check(!fsync(f.fd));
+	/* no large folios, which would be partly dirty */
+	ph_check(!posix_fadvise(f.fd, 0, 0, POSIX_FADV_RANDOM));
 	ph_write_file("/proc/sys/vm/dirty_writeback_centisecs", "0");
 	for (round = 0; round < 4; round++) {
 		/* all of it is in the cache, and zero where it is new */

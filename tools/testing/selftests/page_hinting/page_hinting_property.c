@@ -476,8 +476,11 @@ static void minor_faults_leave_states(void)
 		ph_cmp(ph_since(&c, PH_STABLE), ==, 0);
 		ph_cmp(ph_since(&c, PH_LOST), ==, 0);
 		ph_cmp(after[3] - before[3] + after[4] - before[4], ==, 0);
-		/* what is written is written back some time */
-		ph_cmp(sum, <=, 50 + faults / (how == 3 ? 5 : 20));
+		/*
+		 * What is written is written back some time. Page tables
+		 * come and go by batches of some 60 pages.
+		 */
+		ph_cmp(sum, <=, 150 + faults / (how == 3 ? 5 : 20));
 		ph_host_states(pfn, ARRAY_SIZE(pfn), new);
 		for (i = 0; i < ARRAY_SIZE(pfn); i++) {
 			now = ph_pfn(map + i * ph_page);

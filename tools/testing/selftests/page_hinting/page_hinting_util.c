@@ -23,6 +23,7 @@
 #include "page_hinting_util.h"
 
 #define SYSFS	"/sys/kernel/mm/page_hinting/"
+#define DEBUGFS	"/sys/kernel/debug/page_hinting/"
 
 /* From linux/ext4.h, which is not installed everywhere yet */
 #define EXT4_IOC_CHECKPOINT	_IOW('f', 43, __u32)
@@ -30,6 +31,7 @@
 size_t ph_page;
 int ph_cpus;
 char ph_dir[PH_PATH];
+bool ph_free_only;
 
 /* The directory of ph_dir, if its file system has data in its journal, or -1 */
 static int journal_fd = -1;
@@ -53,16 +55,20 @@ static const char * const counter_names[PH_NR_COUNTERS] = {
 	[PH_OOM_KILL]		= "oom_kill",
 };
 
+/* Of the device with ph_dir, if there is one */
+static char readahead_attr[PH_PATH];
+
 /* Put back when the tests are over */
 static struct {
 	const char *attr;
 	char value[128];
 } saved[] = {
 	{ .attr = SYSFS "period_ms" },
-	{ .attr = SYSFS "mapped_every" },
-	{ .attr = SYSFS "max_order" },
-	{ .attr = SYSFS "block_devices" },
+	{ .attr = DEBUGFS "mapped_every" },
+	{ .attr = DEBUGFS "max_order" },
+	{ .attr = DEBUGFS "block_devices" },
 	{ .attr = SYSFS "mode" },
+	{ .attr = readahead_attr },
 	{ .attr = "/proc/sys/vm/dirty_writeback_centisecs" },
 	{ .attr = "/proc/sys/kernel/core_pattern" },
 	{ .attr = "/proc/sys/kernel/core_uses_pid" },
@@ -564,12 +570,26 @@ void ph_read_file(const char *path, char *buf, size_t len)
 	buf[strcspn(buf, "\n")] = '\0';
 }
 
+/* What there is of a control: in sysfs, or, for tests and tuning, in debugfs */
+static void control_path(char *path, const char *attr)
+{
+	snprintf(path, PH_PATH, SYSFS "%s", attr);
+	if (access(path, F_OK))
+		snprintf(path, PH_PATH, DEBUGFS "%s", attr);
+}
+
+/* Is there more than the hinting of free pages? */
+bool ph_control(void)
+{
+	return !access(SYSFS "mode", F_OK);
+}
+
 bool ph_set(const char *attr, const char *fmt, ...)
 {
 	char path[PH_PATH], text[128];
 	va_list args;
 
-	snprintf(path, sizeof(path), SYSFS "%s", attr);
+	control_path(path, attr);
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
@@ -580,8 +600,14 @@ void ph_get(const char *attr, char *buf, size_t len)
 {
 	char path[PH_PATH];
 
-	snprintf(path, sizeof(path), SYSFS "%s", attr);
+	control_path(path, attr);
 	ph_read_file(path, buf, len);
+}
+
+/* What is read at once, and so how large folios get, differs between devices */
+void ph_set_readahead(unsigned int kilobytes)
+{
+	ph_write_file(readahead_attr, "%u", kilobytes);
 }
 
 /* Gauges are summed up from per-CPU differences: fold these */
@@ -645,7 +671,7 @@ unsigned long ph_read_number(const char *path)
 	char text[64];
 
 	ph_read_file(path, text, sizeof(text));
-	return strtoul(text, NULL, 10);
+	return strtoul(text, NULL, 0);
 }
 
 /* A line of /proc/vmstat: an event, or a gauge after ph_fold_stats() */
@@ -1261,23 +1287,22 @@ static void restore(void)
 static void defaults(void)
 {
 	restore();
+	if (!ph_control())
+		return;
 	ph_set("period_ms", "0");
 	ph_set("mapped_every", "1");
 	ph_set("mode", "on");
 }
 
-static void prepare(void)
+static void prepare_control(void)
 {
-	const char *where = getenv("PAGE_HINTING_DIR");
-	char full[PH_PATH - 32];
-	struct statfs sfs;
 	char text[32];
 	int i;
 
-	if (geteuid())
-		ksft_exit_skip("must be root\n");
-	if (access(SYSFS "mode", F_OK))
-		ksft_exit_skip("this kernel has no page hinting\n");
+	if (access(DEBUGFS "pass", F_OK) &&
+	    (mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL) ||
+	     access(DEBUGFS "pass", F_OK)))
+		ksft_exit_skip("needs debugfs\n");
 	for (i = 0; i < (int)ARRAY_SIZE(saved); i++)
 		ph_read_file(saved[i].attr, saved[i].value,
 			     sizeof(saved[i].value));
@@ -1290,7 +1315,39 @@ static void prepare(void)
 	ph_get("mode", text, sizeof(text));
 	if (strcmp(text, "on"))
 		ksft_exit_skip("page hinting stays %s\n", text);
+}
 
+/* Hinting of free pages alone has no control, and nothing that could be read */
+static bool free_pages_are_hinted(void)
+{
+	FILE *file = fopen("/proc/kallsyms", "re");
+	bool found = false;
+	char line[512];
+
+	while (file && !found && fgets(line, sizeof(line), file))
+		found = strstr(line, " page_hint_unused_key\n");
+	if (file)
+		fclose(file);
+	return found;
+}
+
+static void prepare(void)
+{
+	const char *where = getenv("PAGE_HINTING_DIR");
+	char full[PH_PATH - 32];
+	struct statfs sfs;
+	struct stat st;
+
+	if (geteuid())
+		ksft_exit_skip("must be root\n");
+	if (!stat(where && *where ? where : ".", &st))
+		snprintf(readahead_attr, sizeof(readahead_attr),
+			 "/sys/class/bdi/%u:%u/read_ahead_kb",
+			 major(st.st_dev), minor(st.st_dev));
+	if (ph_control())
+		prepare_control();
+	else if (!ph_free_only || !free_pages_are_hinted())
+		ksft_exit_skip("this kernel has no page hinting\n");
 	if (!realpath(where && *where ? where : ".", full) ||
 	    statfs(full, &sfs))
 		ksft_exit_fail_msg("cannot use %s: %s\n", where,

@@ -91,6 +91,9 @@ extern size_t ph_page;
 extern int ph_cpus;
 extern char ph_dir[PH_PATH];
 
+/* Set by who can do without the hinting of page cache */
+extern bool ph_free_only;
+
 /* The runner */
 int ph_main(int argc, char **argv, const struct ph_test *tests, int count);
 __printf(1, 2) void ph_say(const char *fmt, ...);
@@ -173,8 +176,10 @@ void ph_loop_remove(struct ph_loop *l);
 __printf(2, 3) bool ph_write_file(const char *path, const char *fmt, ...);
 void ph_read_file(const char *path, char *buf, size_t len);
 unsigned long ph_read_number(const char *path);
+bool ph_control(void);
 __printf(2, 3) bool ph_set(const char *attr, const char *fmt, ...);
 void ph_get(const char *attr, char *buf, size_t len);
+void ph_set_readahead(unsigned int kilobytes);
 void ph_get_counters(struct ph_counters *c);
 unsigned long ph_since(const struct ph_counters *c, enum ph_counter which);
 unsigned long ph_meminfo(const char *key);
