@@ -79,19 +79,18 @@ applies() { sparse_import "$1" "$work/$1"; }
 
 # Each patch has somebody to decide on it; the cover letter tells the base and all files.
 mails() {
-	local n number
-	"$TOP/scripts/mail.sh" "$1" "$work/mail-$1" >"$work/to"
-	awk '/^[0-9]/ { if (patch) print patch ": nobody decides on it"; patch = $1 } /^  To: .*@/ { patch = "" }
-		END { if (patch) print patch ": nobody decides on it" }' "$work/to"
-	[[ $(grep -c '^[0-9]' "$work/to") == $(series "$1" | wc -l) ]] || echo "not as many mails as patches"
-	grep -q "^Base: .*$(<"patches/$1/base")" "$work/mail-$1"/0000-* || echo "no base in the cover letter"
-	grep -q ' files changed, ' "$work/mail-$1"/0000-* || echo "no summary in the cover letter"
-	[[ -f patches/$1/parts ]] || return 0
-	while read -r n number _; do
-		"$TOP/scripts/mail.sh" --part "$n" "$1" "$work/mail-$1-$n" >"$work/to"
-		[[ $(grep -c '^[0-9]' "$work/to") == "$number" ]] || echo "part $n: not as many mails as patches"
-		grep -q ' files changed, ' "$work/mail-$1-$n"/0000-* || echo "part $n: no summary in the cover letter"
-	done <"patches/$1/parts"
+	local part number parts=("whole $(series "$1" | wc -l)")
+	[[ ! -f patches/$1/parts ]] || mapfile -t parts <"patches/$1/parts"
+	for part in "${parts[@]}"; do
+		read -r part number _ <<<"$part"
+		if [[ $part == whole ]]; then set -- "$1"; else set -- "$1" --part "$part"; fi
+		IMPORTED=$work/$1 "$TOP/scripts/mail.sh" "${@:2}" "$1" "$work/mail-$1-$part" >"$work/to"
+		awk '/^[0-9]/ { if (patch) print patch ": nobody decides on it"; patch = $1 } /^  To: .*@/ { patch = "" }
+			END { if (patch) print patch ": nobody decides on it" }' "$work/to"
+		[[ $(grep -c '^[0-9]' "$work/to") == "$number" ]] || echo "$part: not as many mails as patches"
+		grep -q "^Base: .*$(<"patches/$1/base")" "$work/mail-$1-$part"/0000-* || echo "$part: no base in the cover letter"
+		grep -q ' files changed, ' "$work/mail-$1-$part"/0000-* || echo "$part: no summary in the cover letter"
+	done
 }
 
 # Vanilla 6.12.y, whose mm/ differs from the packaged kernel's. "git apply" takes no fuzz.

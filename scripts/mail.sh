@@ -27,8 +27,9 @@ need git perl
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 src=$(base_source "$name")
-sparse_import "$name" "$work/new"
-dir=$work/new
+# IMPORTED= in the environment: the series as a git tree, for who has it already and wants several parts.
+dir=${IMPORTED:-$work/new}
+[[ -n ${IMPORTED-} ]] || sparse_import "$name" "$dir"
 
 # From where to where it goes, and what comes before.
 range=base..$name letter=$TOP/patches/$name/0000-cover-letter${part:+-$part}.txt needs=''
