@@ -138,10 +138,16 @@ mkdir -p "$work"
 mapfile -t sources < <(touched "${patches[@]}" | grep '\.[cS]$' | grep '^\(mm\|fs\|kernel\|lib\|arch/s390\|block\)/')
 configs=(off run)
 
-# The architecture offers the feature only late in the series; for building the patches before, pretend.
+# The architecture may offer the feature only late in the series; for building the patches before, pretend. That is not possible
+# before it has the header that the feature needs.
 offer_feature() {
-	local f=$work/src/arch/s390/Kconfig
-	grep -q ARCH_HAS_PAGE_HINTING "$f" && return
+	local f=$work/src/arch/s390/Kconfig header=arch/s390/include/asm/page-hinting.h
+	offered=1
+	if grep -q ARCH_HAS_PAGE_HINTING "$f"; then return; fi
+	if [[ ! -e $work/src/$header ]] && created "${patches[@]}" | grep -x "$header" >/dev/null; then
+		offered=0
+		return
+	fi
 	pretend '\nconfig ARCH_HAS_PAGE_HINTING\n\tdef_bool y\n'
 }
 # pretend FORMAT: add it to the architecture's Kconfig
@@ -163,7 +169,7 @@ build_at() {
 	configure "$work/src" "$out" "${fragments[@]}"
 	[[ $config != */* ]] || "$TOP/scripts/check-config.sh" "$out/.config" "${fragments[-1]}" || return 1
 	# fixes come first, before there is a feature
-	if [[ $config == run ]] && grep -qx 'config PAGE_HINTING' "$work/src/mm/Kconfig" && ! grep -qx CONFIG_PAGE_HINTING=y "$out/.config"; then
+	if [[ $config == run ]] && ((offered)) && grep -qx 'config PAGE_HINTING' "$work/src/mm/Kconfig" && ! grep -qx CONFIG_PAGE_HINTING=y "$out/.config"; then
 		echo "CONFIG_PAGE_HINTING cannot be switched on"
 		return 1
 	fi
