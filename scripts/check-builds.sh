@@ -226,7 +226,7 @@ for v in "${variants[@]}"; do
 		sync_tree "$work/src" "$pristine" "${patches[@]}"
 		if [[ $v == */rt ]]; then pretend '\nconfig RT_PRETENDED\n\tdef_bool y\n\tselect ARCH_SUPPORTS_RT\n'; fi
 		attempt build_at "$v" W=1 >"$work/messages" 2>&1
-		if ((rc == 0)); then touch "$ok"; else sed "s/^/# $v: /" "$work/messages"; fi
+		if ((rc == 0)); then touch "$ok"; else sed "s|^|# $v: |" "$work/messages"; fi
 	fi
 	point $rc "builds with $v.config$cached"
 done
