@@ -171,7 +171,7 @@ def freeze(boot, guest, spare):
     """Get hold of one of the volatile pages so that nobody else can, until this kernel ends; none in the range `spare`. Its number."""
     guest.sh(f"rm -f /tmp/frozen; (exec 9>{FREEZE}; for pfn in $({VOLATILE}); do [ $pfn -ge {spare.start} ] && [ $pfn -lt {spare.stop} ] && continue; "
              "echo $pfn >&9 && echo $pfn >/tmp/frozen && break; done; "
-             "exec sleep 10000) >/dev/null 2>&1 & for i in 1 2 3 4 5 6 7 8 9 10; do [ -e /tmp/frozen ] && exit; sleep 1; done", check=False)
+             "exec sleep 10000) >/dev/null 2>&1 & for i in $(seq 120); do [ -e /tmp/frozen ] && exit; sleep 1; done", check=False)
     status, _ = guest.sh("[ -e /tmp/frozen ] && pidof sleep", check=False)
     boot.tap.point(status == 0, f"{boot.name}: a page is frozen, and remains so")
     return int(guest.out("cat /tmp/frozen"))
