@@ -25,7 +25,7 @@ help:
 	@echo
 	@echo 'make mail SERIES=linux-7.3 [PART=N] DIR=NEW   what to mail to whom (nothing is sent)'
 	@echo
-	@echo 'The other kernel that there is a series for: BASE=7.3 in the environment of all of them. One of'
+	@echo 'The other kernel that there is a series for: BASE=6.12 in the environment of all of them. One of'
 	@echo 'your own: LINUX_TARBALL=FILE or LINUX=DIR.'
 
 deps:

@@ -98,16 +98,6 @@ compare_off() {
 }
 
 failed=0 n=0
-# point RC TEXT: the next line of TAP
-point() {
-	n=$((n + 1))
-	if (($1 == 0)); then
-		echo "ok $n - $2"
-	else
-		echo "not ok $n - $2"
-		failed=1
-	fi
-}
 verdicts=$CACHE/bisect
 mkdir -p "$verdicts"
 

@@ -7,10 +7,11 @@
 # The boots of vm/test for what each part brings.
 boots=([1]="free" [2]="policy io 4cpus" [3]="account contexts oops" [4]="fs-xfs formats" [5]="swap-4cpus swap-1cpu")
 
-out=$(mktemp -d)
 if [[ ${1-} == --out ]]; then
 	out=$2
 	shift 2
+else
+	out=$(mktemp -d)
 fi
 base_tree
 failed=0 PARTS=

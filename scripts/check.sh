@@ -79,12 +79,9 @@ applies() { sparse_import "$1" "$work/$1"; }
 
 # Each patch has somebody to decide on it; the cover letter tells the base and all files.
 mails() {
-	local part number parts=("whole $(series "$1" | wc -l)")
-	[[ ! -f patches/$1/parts ]] || mapfile -t parts <"patches/$1/parts"
-	for part in "${parts[@]}"; do
-		read -r part number _ <<<"$part"
-		if [[ $part == whole ]]; then set -- "$1"; else set -- "$1" --part "$part"; fi
-		IMPORTED=$work/$1 "$TOP/scripts/mail.sh" "${@:2}" "$1" "$work/mail-$1-$part" >"$work/to"
+	local part number
+	{ echo "whole $(series "$1" | wc -l)"; cat "patches/$1/parts" 2>/dev/null || true; } | while read -r part number _; do
+		IMPORTED=$work/$1 "$TOP/scripts/mail.sh" --part "${part/#whole/}" "$1" "$work/mail-$1-$part" >"$work/to" </dev/null
 		awk '/^[0-9]/ { if (patch) print patch ": nobody decides on it"; patch = $1 } /^  To: .*@/ { patch = "" }
 			END { if (patch) print patch ": nobody decides on it" }' "$work/to"
 		[[ $(grep -c '^[0-9]' "$work/to") == "$number" ]] || echo "$part: not as many mails as patches"

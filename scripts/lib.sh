@@ -18,6 +18,18 @@ BASES=(7.3 6.12)
 say() { printf '%s\n' "$*" >&2; }
 die() { printf '%s: error: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
+# point RC TEXT: the next line of TAP. Counted in $n, and a failure is remembered in $failed, both of the caller's.
+point() {
+	n=$((n + 1))
+	if (($1 == 0)); then
+		echo "ok $n - $2"
+	else
+		echo "not ok $n - $2"
+		# shellcheck disable=SC2034	# the caller's
+		failed=1
+	fi
+}
+
 # need COMMAND...: stop with one message that names everything missing.
 need() {
 	local c missing=()

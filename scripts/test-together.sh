@@ -47,14 +47,8 @@ says() { [[ $(tail -qn 1 "$work"/{one,two}.out) == "$1"$'\n'"$2" ]]; }
 
 n=0 failed=0
 verdict() {
-	n=$((n + 1))
-	if (($1 == 0)); then
-		echo "ok $n - $2"
-	else
-		echo "not ok $n - $2"
-		tail -n 20 "$work"/*.out 2>/dev/null | sed 's/^/# /'
-		failed=1
-	fi
+	point "$@"
+	(($1 == 0)) || tail -n 20 "$work"/*.out 2>/dev/null | sed 's/^/# /'
 }
 # check NAME COMMAND...
 check() {

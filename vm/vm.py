@@ -407,6 +407,15 @@ class Guest:
     def out(self, command):
         return self.sh(command)[1].strip()
 
+    def control(self, name, value, check=True):
+        """Set a control of page hinting. Those for tests are in debugfs, but with 6.12 all are in sysfs."""
+        return self.sh(f"cd /sys/kernel/mm/page_hinting; [ -e {name} ] || cd /sys/kernel/debug/page_hinting; echo {value} >{name}", check)
+
+    def passes(self, n, check=True):
+        """Have the clock visit each page so many times, now."""
+        for _ in range(n):
+            self.control("pass", 1, check)
+
     def vmstat(self):
         return {k: int(v) for k, v in (line.split() for line in self.out("cat /proc/vmstat").splitlines())}
 

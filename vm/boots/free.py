@@ -86,7 +86,7 @@ def cma(boot, guest):
     # The area is used in turn with other memory once it is more than half of what is free: a file first, then
     # anonymous memory and a mapped file, both locked so that they cannot be reclaimed or read again, then a file.
     size = max(free_now - 2 * count, 0) * PAGE + (8 << 20)
-    hold = count * PAGE // 4
+    hold = count * PAGE // 2
     guest.sh(f"cd /mnt/test && dd if=/dev/zero of=cma1 bs=64K count={size >> 16} 2>/dev/null && sync")
     guest.sh(f"(PAGE_HINTING_DIR=/mnt/test {PROGRAM} --hold {hold} /tmp/held; echo $? >/tmp/status) >/tmp/hold 2>&1 & "
              "while [ ! -e /tmp/held ] && [ ! -e /tmp/status ]; do sleep 0.1; done; cat /tmp/hold; [ -e /tmp/held ]")
@@ -97,7 +97,7 @@ def cma(boot, guest):
             guest.sh("echo 1 >/proc/sys/vm/drop_caches; cat /mnt/test/cma? >/dev/null")
         lru, anon = flagged(guest, KPF_LRU) & inside, flagged(guest, KPF_ANON) & inside
         if i:
-            guest.sh("for i in 1 2 3; do echo 1 >/sys/kernel/debug/page_hinting/pass; done")
+            guest.passes(3)
         volatile = len(blocks(guest, "volatile") & inside)
         if what == "discarded":
             guest.discard()

@@ -99,9 +99,9 @@ def images(boot, guest):
         expected = digests(subprocess.run([tree, "digest", directory], check=True, stdout=subprocess.PIPE, text=True).stdout)
         size = sum(os.path.getsize(os.path.join(directory, f)) for f in os.listdir(directory))
     boot.tap.point(len(expected) == 27, f"{boot.name}: {len(expected)} files")
-    guest.sh("cd /sys/kernel/debug/page_hinting && echo 1 >mapped_every && echo 8 >max_order && "
-             "cd /sys/kernel/mm/page_hinting && echo 0 >period_ms && echo on >mode")
-    clock = "echo 1 >/sys/kernel/debug/page_hinting/pass"
+    for control in (("period_ms", 0), ("mapped_every", 1), ("max_order", 8), ("mode", "on")):
+        guest.control(*control)
+    clock = "echo 1 >$(ls /sys/kernel/*/page_hinting/pass)"
     for name in IMAGES:
         before = guest.vmstat()
         wrong = []

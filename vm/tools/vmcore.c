@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * vmcore plant NAME PAGES: lock pages of computed content in memory, say so, and wait
+ * vmcore plant NAME PAGES [FRAME]: lock pages of computed content in memory, but not in this frame, say so, and wait
  * vmcore file NAME PAGES PATH: write such pages to a file
  * vmcore check [NAME...]: read /proc/vmcore whole, by read and by mmap, compare both,
  *	print the number of pages of each name found, and of pages that hold nothing but zeros
@@ -49,18 +49,36 @@ static void fill(uint64_t *page, uint64_t id, uint64_t index)
 		page[i] = mix(id + index * WORDS + i);
 }
 
-static int plant(const char *name, unsigned long pages, const char *path)
+static uint64_t frame_of(const void *addr)
 {
+	static int fd = -1;
+	uint64_t entry;
+
+	if (fd < 0)
+		fd = open("/proc/self/pagemap", O_RDONLY);
+	if (pread(fd, &entry, sizeof(entry), (uintptr_t)addr / PAGE * sizeof(entry)) != sizeof(entry))
+		err(1, "/proc/self/pagemap");
+	return entry & ((1UL << 55) - 1);
+}
+
+/* In no frame of this number, if it is not 0 */
+static int plant(const char *name, unsigned long pages, const char *path, unsigned long not_here)
+{
+	unsigned long size = (pages + !!not_here) * PAGE;
 	int fd = path ? open(path, O_RDWR | O_CREAT | O_TRUNC, 0600) : -1;
 	uint64_t *map;
 
-	if (path && (fd < 0 || ftruncate(fd, pages * PAGE)))
+	if (path && (fd < 0 || ftruncate(fd, size)))
 		err(1, "%s", path);
-	map = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, (path ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS), fd, 0);
-	if (map == MAP_FAILED || (!path && mlock(map, pages * PAGE)))
+	map = mmap(NULL, size, PROT_READ | PROT_WRITE, (path ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS), fd, 0);
+	if (map == MAP_FAILED || (!path && mlock(map, size)))
 		err(1, "memory for %lu pages", pages);
-	for (unsigned long i = 0; i < pages; i++)
-		fill(map + i * WORDS, name_id(name), i);
+	for (unsigned long i = 0; i < pages; i++) {
+		if (not_here && frame_of(map) == not_here)
+			map += WORDS;
+		fill(map, name_id(name), i);
+		map += WORDS;
+	}
 	if (path)
 		return fsync(fd) ? 1 : 0;
 	puts("planted");
@@ -181,9 +199,9 @@ int main(int argc, char **argv)
 {
 	if (argc >= 2 && !strcmp(argv[1], "check"))
 		return check(argv + 2);
-	if (argc == 4 && !strcmp(argv[1], "plant"))
-		return plant(argv[2], strtoul(argv[3], NULL, 0), NULL);
+	if ((argc == 4 || argc == 5) && !strcmp(argv[1], "plant"))
+		return plant(argv[2], strtoul(argv[3], NULL, 0), NULL, argc == 5 ? strtoul(argv[4], NULL, 0) : 0);
 	if (argc == 5 && !strcmp(argv[1], "file"))
-		return plant(argv[2], strtoul(argv[3], NULL, 0), argv[4]);
-	errx(1, "usage: vmcore plant NAME PAGES | file NAME PAGES PATH | check [NAME]...");
+		return plant(argv[2], strtoul(argv[3], NULL, 0), argv[4], 0);
+	errx(1, "usage: vmcore plant NAME PAGES [FRAME] | file NAME PAGES PATH | check [NAME]...");
 }

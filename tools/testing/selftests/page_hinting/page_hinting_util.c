@@ -1317,7 +1317,10 @@ static void prepare_control(void)
 		ksft_exit_skip("page hinting stays %s\n", text);
 }
 
-/* Hinting of free pages alone has no control, and nothing that could be read */
+/*
+ * Hinting of free pages alone has no control, and nothing that could be read.
+ * The kernel must have it, and the host be one that can be asked.
+ */
 static bool free_pages_are_hinted(void)
 {
 	FILE *file = fopen("/proc/kallsyms", "re");
@@ -1325,10 +1328,10 @@ static bool free_pages_are_hinted(void)
 	char line[512];
 
 	while (file && !found && fgets(line, sizeof(line), file))
-		found = strstr(line, " page_hint_unused_key\n");
+		found = strstr(line, " page_hint_unused_enable\n");
 	if (file)
 		fclose(file);
-	return found;
+	return found && ph_host_has_ctl();
 }
 
 static void prepare(void)
@@ -1340,16 +1343,18 @@ static void prepare(void)
 
 	if (geteuid())
 		ksft_exit_skip("must be root\n");
-	if (!stat(where && *where ? where : ".", &st))
+	if (!where || !*where)
+		where = ".";
+	if (!stat(where, &st))
 		snprintf(readahead_attr, sizeof(readahead_attr),
 			 "/sys/class/bdi/%u:%u/read_ahead_kb",
 			 major(st.st_dev), minor(st.st_dev));
+	host_open();
 	if (ph_control())
 		prepare_control();
 	else if (!ph_free_only || !free_pages_are_hinted())
 		ksft_exit_skip("this kernel has no page hinting\n");
-	if (!realpath(where && *where ? where : ".", full) ||
-	    statfs(full, &sfs))
+	if (!realpath(where, full) || statfs(full, &sfs))
 		ksft_exit_fail_msg("cannot use %s: %s\n", where,
 				   strerror(errno));
 	switch ((unsigned int)sfs.f_type) {
@@ -1367,7 +1372,6 @@ static void prepare(void)
 		ksft_exit_fail_msg("cannot create %s: %s\n", ph_dir,
 				   strerror(errno));
 	find_journal();
-	host_open();
 }
 
 static bool selected(const char *name, int argc, char **argv)
