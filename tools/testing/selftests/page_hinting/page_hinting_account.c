@@ -213,6 +213,10 @@ static void major_fault_in_place(void)
 	need_all_taken();
 	if (ph_cpus < 2)
 		ph_skip("needs two CPUs");
+	/* in single pages: a large folio is read by one major fault */
+	ph_check(!posix_fadvise(f.fd, 0, 0, POSIX_FADV_DONTNEED) &&
+		 !posix_fadvise(f.fd, 0, 0, POSIX_FADV_RANDOM));
+	ph_verify_read(f.fd, f.id, 0, size, 1);
 	/* where to go, and where the other one is */
 	where = mmap(NULL, ph_page, PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -1667,7 +1667,7 @@ static void huge_pages_race(void)
 
 	ph_get_counters(&before);
 	ph_drive_clock(true);
-	for (round = 0; round < 20 || ph_now() < end; round++) {
+	for (round = 0; round < 8 || ph_now() < end; round++) {
 		/* from small pages, from what is left, or from huge ones */
 		if (round % 3 == 0)
 			ph_check(!posix_fadvise(f.fd, 0, size,
