@@ -83,6 +83,7 @@ g='-global s390-storage_attributes-tcg'
 	try smc-smp smc-smp -smp 2
 	try edat edat
 	try edat-smp edat-smp -smp 2
+	try bear bear
 	try monitor page-hinting-monitor
 	try frames page-hinting-edat $g.mode=instant
 	try resident page-hinting
