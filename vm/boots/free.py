@@ -186,7 +186,7 @@ def nodat(boot, guest):
 
 def free(boot, guest):
     census(boot, guest, "booted")
-    tests(boot, guest)
+    tests(boot, guest, env="" if boot.full else "PAGE_HINTING_ROUNDS=1")
     if boot.full:
         contents(boot, guest)
     census(boot, guest, "afterwards")
@@ -221,7 +221,7 @@ def whole(boot, guest):
 
 def reported(boot, guest):
     reporting(boot, guest)
-    tests(boot, guest, "content_*" if boot.full else "content_anonymous content_large_order content_compaction")
+    tests(boot, guest, "content_*" if boot.full else "content_anonymous content_large_order")
     cma(boot, guest)
     reporting(boot, guest)
 
@@ -229,7 +229,7 @@ def reported(boot, guest):
 def poisoned(boot, guest):
     """Where free pages are poisoned they are not hinted, and the poison stays."""
     census(boot, guest, "booted", hinted=False)
-    tests(boot, guest, "content_*" if boot.full else FEW + " content_switching")
+    tests(boot, guest, "content_*" if boot.full else "content_anonymous content_compaction content_switching")
     guest.discard(unused=True, volatile=False)
     census(boot, guest, "afterwards", hinted=False)
 
@@ -255,7 +255,7 @@ def boots(work, name, append="", default=False, **more):
 
 
 BOOTS = {
-    **boots(whole, "free", "movablecore=512M", default=True, memory=1024),
+    **boots(whole, "free", "movablecore=256M", default=True, memory=512),
     **boots(checks, "free-checks", "debug_pagealloc=on init_on_free=1", default=True, kernel="test", memory=256),
     **boots(free, "free-init-on-free", "init_on_free=1"),
     **boots(free, "free-init-on-alloc", "init_on_alloc=1"),

@@ -35,14 +35,12 @@ def tests(boot, guest, modes, programs, args=""):
 def share(boot, guest):
     """What fits into the default run."""
     tests(boot, guest, [("instant", "y")], ["page_hinting_fs"])
-    tests(boot, guest, [("random", "n")], ["page_hinting_stress"], "random_operations with_memory_pressure with_compaction same_pages_at_once")
-    tests(boot, guest, [("sweep", "y"), ("window", "n")], ["page_hinting_stress"], "random_operations")
+    tests(boot, guest, [("random", "n")], ["page_hinting_stress"], "random_operations with_compaction")
 
 
 def short(boot, guest):
-    """On one CPU, little, but with each host."""
-    tests(boot, guest, [("sweep", "n"), ("instant", "n")], ["page_hinting_stress"], "random_operations")
-    tests(boot, guest, [("window", "y")], ["page_hinting_stress"], "random_operations with_memory_pressure")
+    """On one CPU, little, and with the other hosts."""
+    tests(boot, guest, [("sweep", "n"), ("window", "y")], ["page_hinting_stress"], "random_operations")
     tests(boot, guest, [("random", "y")], ["page_hinting_fs"], "one_page_loses_the_folio split_of_volatile random_reads_by_read")
 
 

@@ -137,7 +137,7 @@ def restart(boot, guest):
 def reipl(boot, guest):
     """IPL from disk, by the firmware's loader: its memory, and where it loads to, were page cache before."""
     digest = write_file(guest)
-    for what in RESTARTS if boot.full else ("restart", "emergency restart"):
+    for what in RESTARTS if boot.full else ("emergency restart",):
         what, command = what + " from disk", RESTARTS[what]
         kind = guest.out("cat /sys/firmware/reipl/reipl_type")
         boot.tap.point(kind == "ccw", f"{boot.name}: this kernel was loaded from a disk ({kind})")
@@ -190,6 +190,8 @@ def frozen(boot, guest):
     pages = {block: range(number(block) * size // 4096, (number(block) + 1) * size // 4096) for block in blocks}
     spare = pages[blocks[0]] if len(blocks) == 1 else range(0)
     for way, command in ways.items():
+        if way == "power-off" and not boot.full:        # as a halt is
+            continue
         what = way + " with a frozen page"
         discard_all(boot, guest, what, few * 9 // 10)
         pfn = freeze(boot, guest, spare)

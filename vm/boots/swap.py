@@ -5,7 +5,7 @@ from boot import HOSTS, Program, host
 
 # On each number of vCPUs one host for each LRU; --full covers all combinations.
 COMBINATIONS = {4: [("random", "n")], 1: [("instant", "y")]}
-CROWD = "forked compaction tight_limit random_operations with_swapoff with_zswap with_memory_pressure"
+CROWD = "forked random_operations with_swapoff with_memory_pressure"
 ALL = [(mode, lru) for mode in HOSTS for lru in ("y", "n")]
 
 

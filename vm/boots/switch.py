@@ -3,7 +3,7 @@
 
 from boot import Program, host
 
-TIMES, FULL = 30, 1000
+TIMES, FULL = 8, 1000
 
 
 def switch(boot, guest):
