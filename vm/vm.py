@@ -470,11 +470,13 @@ class Guest:
         with sock.makefile("rw", encoding="ascii", errors="replace") as channel:
             try:
                 for line in channel:
+                    words = line.split()
+                    tag = words.pop(0) + " " if line.startswith("#") else ""
                     try:
-                        answer = ("ok " + self._answer(line.split())).strip()
+                        answer = ("ok " + self._answer(words)).strip()
                     except (VmError, ValueError, IndexError) as e:
                         answer = f"error {e}"
-                    channel.write(answer.replace("\n", " ") + "\n")
+                    channel.write(tag + answer.replace("\n", " ") + "\n")
                     channel.flush()
             except OSError:
                 pass                    # QEMU has ended

@@ -1048,15 +1048,32 @@ bool ph_host_takes_all(void)
 	return ph_host_is("instant");
 }
 
+/* The next line of the host, as much of it as fits. Return: its length */
+static int host_line(struct pollfd *pfd, char *line, int size)
+{
+	int n = 0;
+
+	for (;;) {
+		if (poll(pfd, 1, 60000) <= 0 || read(pfd->fd, line + n, 1) != 1)
+			ph_fail("no answer of the host");
+		if (line[n] == '\n')
+			break;
+		if (line[n] != '\r' && n < size - 1)
+			n++;
+	}
+	line[n] = '\0';
+	return n;
+}
+
 /* One line there, one line back, without its "ok" */
 bool ph_host_ask(char *reply, size_t len, const char *fmt, ...)
 {
 	struct pollfd pfd = { .events = POLLIN };
 	double end = ph_now() + 60;
-	char line[4096];
-	size_t n = 0;
+	static unsigned int asked;
+	char line[4096], ours[32], *answer;
 	va_list args;
-	int size;
+	int size, tag, n;
 
 	if (!host_path)
 		return false;
@@ -1070,29 +1087,27 @@ bool ph_host_ask(char *reply, size_t len, const char *fmt, ...)
 	if (pfd.fd < 0)
 		ph_fail("cannot open %s", host_path);
 
+	/* a task that was killed has left its answer, or the end of it */
+	tag = snprintf(line, sizeof(line), "#%d.%u ", getpid(), ++asked);
+	memcpy(ours, line, tag);
 	va_start(args, fmt);
-	size = vsnprintf(line, sizeof(line) - 1, fmt, args);
+	size = tag + vsnprintf(line + tag, sizeof(line) - tag - 1, fmt, args);
 	va_end(args);
 	line[size++] = '\n';
 	if (write(pfd.fd, line, size) != size)
 		ph_fail("cannot write to the host");
 
-	for (;;) {
-		if (poll(&pfd, 1, 60000) <= 0 || read(pfd.fd, line + n, 1) != 1)
-			ph_fail("no answer of the host");
-		if (line[n] == '\n')
-			break;
-		if (line[n] != '\r' && n < sizeof(line) - 1)
-			n++;
-	}
+	do {
+		n = host_line(&pfd, line, sizeof(line));
+	} while (n < tag || memcmp(line, ours, tag));
 	close(pfd.fd);
-	line[n] = '\0';
-	if (strncmp(line, "ok", 2)) {
-		ph_say("the host says: %s", line);
+	answer = line + tag;
+	if (strncmp(answer, "ok", 2)) {
+		ph_say("the host says: %s", answer);
 		return false;
 	}
 	if (reply)
-		snprintf(reply, len, "%s", line + 2 + (line[2] == ' '));
+		snprintf(reply, len, "%s", answer + 2 + (answer[2] == ' '));
 	return true;
 }
 
