@@ -408,8 +408,9 @@ class Guest:
         return self.sh(command)[1].strip()
 
     def control(self, name, value, check=True):
-        """Set a control of page hinting. Those for tests are in debugfs, but with 6.12 all are in sysfs."""
-        return self.sh(f"cd /sys/kernel/mm/page_hinting; [ -e {name} ] || cd /sys/kernel/debug/page_hinting; echo {value} >{name}", check)
+        """Set a control of page hinting. Those for tests are in debugfs."""
+        where = "mm" if name in ("mode", "period_ms") else "debug"
+        return self.sh(f"echo {value} >/sys/kernel/{where}/page_hinting/{name}", check)
 
     def passes(self, n, check=True):
         """Have the clock visit each page so many times, now."""

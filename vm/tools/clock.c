@@ -22,6 +22,9 @@
 
 #include "util.h"
 
+#define SYSFS "/sys/kernel/mm/page_hinting/"
+#define DEBUGFS "/sys/kernel/debug/page_hinting/"
+
 static const char *dir;
 static char path[4096];
 static char *buf;
@@ -34,23 +37,12 @@ static void set(const char *file, const char *value)
 	close(fd);
 }
 
-/* Those for tests are in debugfs, but with 6.12 all are in sysfs. */
-static void control(const char *name, const char *value)
-{
-	char file[128];
-
-	snprintf(file, sizeof(file), "/sys/kernel/mm/page_hinting/%s", name);
-	if (access(file, F_OK))
-		snprintf(file, sizeof(file), "/sys/kernel/debug/page_hinting/%s", name);
-	set(file, value);
-}
-
 /* Duration of a pass */
 static int64_t pass(void)
 {
 	int64_t start = now();
 
-	control("pass", "1");
+	set(DEBUGFS "pass", "1");
 	return now() - start;
 }
 
@@ -177,7 +169,7 @@ static void kinds(size_t size)
 	char *p;
 	int fd;
 
-	control("mapped_every", "1");
+	set(DEBUGFS "mapped_every", "1");
 	drop_caches();
 	pass();
 	none = still_pass();
@@ -276,7 +268,7 @@ static void sharing(unsigned int processes)
 	int64_t none, t = 0;
 	char *p, byte = 0;
 
-	control("mapped_every", "1");
+	set(DEBUGFS "mapped_every", "1");
 	fd = make_file(size);
 	none = still_pass();
 	read_file(fd, size, 64 * KB);
@@ -325,7 +317,7 @@ static void mapped(unsigned int every)
 	int fd;
 
 	snprintf(text, sizeof(text), "%u", every);
-	control("mapped_every", text);
+	set(DEBUGFS "mapped_every", text);
 	fd = make_file(size);
 	none = still_pass();
 	read_file(fd, size, 64 * KB);
@@ -409,7 +401,7 @@ int main(int argc, char **argv)
 	buf = malloc(MB);
 	must(buf, "malloc");
 	memset(buf, 'x', MB);
-	control("period_ms", "0");
+	set(SYSFS "period_ms", "0");
 	if (!strcmp(argv[2], "kinds"))
 		kinds(n * MB);
 	else if (!strcmp(argv[2], "sharing"))
