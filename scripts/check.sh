@@ -151,6 +151,7 @@ checkpatch() {
 	esac
 	# PATH: codespell's dictionary belongs to the system's python3. Those of another series are looked at there.
 	mkdir "$work/checkpatch-$name"
+	# shellcheck disable=SC2016	# it is the inner shell that expands them
 	(cd "$src" && series "$name" | grep "/$name/" | PATH=/usr/bin:/bin xargs -P "$JOBS" -I PATCH bash -c \
 		'perl scripts/checkpatch.pl "${@:3}" "$1" >"$2/${1##*/}" 2>&1' - PATCH "$work/checkpatch-$name" "$@") || true
 	while read -r p; do
