@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,28 +35,29 @@ static inline int64_t now(void)
 
 /*
  * Send a line to the host that runs this guest, and wait for its line. The port can be open once
- * at a time, which keeps question and answer together. False if there is no host to ask.
+ * at a time; the tag tells our answer from one to a program that was killed before reading it.
+ * False if there is no host to ask.
  */
 static inline bool host_ask(const char *question, char *answer, size_t size)
 {
-	size_t len = 0;
-	ssize_t got;
-	int fd;
+	char tag[16];
+	FILE *port;
+	int fd, len;
 
 	while ((fd = open(CHANNEL, O_RDWR | O_CLOEXEC)) < 0 && errno == EBUSY)
 		usleep(1000);
 	if (fd < 0)
 		return false;
-	must(write(fd, question, strlen(question)) == (ssize_t)strlen(question), CHANNEL);
+	len = sprintf(tag, "#%d ", getpid());
+	must(dprintf(fd, "%s%s", tag, question) > 0, CHANNEL);
+	port = fdopen(fd, "r");
+	must(port, CHANNEL);
 	do {
-		got = read(fd, answer + len, size - 1 - len);
-		must(got >= 0, CHANNEL);
-		if (!got)
+		if (!fgets(answer, size, port))
 			errx(1, "the host hung up");
-		len += got;
-	} while (answer[len - 1] != '\n' && len < size - 1);
-	close(fd);
-	answer[len] = 0;
+	} while (strncmp(answer, tag, len));
+	fclose(port);
+	memmove(answer, answer + len, strlen(answer + len) + 1);
 	return true;
 }
 
