@@ -147,9 +147,14 @@ def offline(boot, guest):
     census(boot, guest, "online again")
 
 
+def touch(guest, size, times=1):
+    """Allocate and free so many bytes."""
+    guest.sh(f"cd /tmp && PAGE_HINTING_DIR=/tmp {PROGRAM} --loop touch {size} {times}")
+
+
 def reporting(boot, guest):
     """The balloon's reports take pages off the lists and put them back."""
-    guest.sh(f"cd /tmp && PAGE_HINTING_DIR=/tmp {PROGRAM} --loop touch {guest.memory * 3 // 8} 2")
+    touch(guest, guest.memory * 3 // 8, 2)
     for _ in range(60):
         if guest.resident() < guest.memory // 2:
             break
@@ -190,8 +195,7 @@ def free(boot, guest):
     if boot.full:
         contents(boot, guest)
     # What was freed while tests had switched hinting off is unused once it has been in use again.
-    size = guest.vmstat()["nr_free_pages"] * PAGE * 7 // 8
-    guest.sh(f"cd /tmp && PAGE_HINTING_DIR=/tmp {PROGRAM} --loop touch {size} 1")
+    touch(guest, guest.vmstat()["nr_free_pages"] * PAGE * 7 // 8)
     census(boot, guest, "afterwards")
 
 
