@@ -3,8 +3,8 @@
 # usage: scripts/build-kernel.sh [--base] [--add FRAGMENT]... CONFIG
 #        scripts/build-kernel.sh --tree DIR [--add FRAGMENT]... CONFIG
 #   CONFIG        configs/CONFIG.config, on top of tinyconfig, configs/common.config, what only this version has,
-#                 configs/VERSION.config, and configs/image.config; on top of tinyconfig alone, with configs/CONFIG-VERSION.config, when its first
-#                 line is "# alone"
+#                 configs/VERSION.config, and configs/image.config; on top of tinyconfig alone, with
+#                 configs/CONFIG-VERSION.config, when its first line is "# alone"
 #   --add FILE    one more fragment on top
 #   --base        the base kernel, without the series
 #   --tree DIR    build the kernel tree DIR as it is, incrementally (for work on the series)
@@ -39,7 +39,7 @@ fi
 [[ -n $config ]] || die "usage: ${0##*/} [--base] CONFIG; CONFIG is one of: $(cd "$TOP/configs" && echo [a-z]*.config | sed 's/\.config//g')"
 [[ -f $TOP/configs/$config.config ]] || die "no configs/$config.config"
 need "${CROSS}gcc" flex bison bc make
-fragments=("$TOP/configs/common.config" "$TOP/configs/$BASE.config" "$TOP/configs/image.config" "$TOP/configs/$config.config" "${add[@]}")
+fragments=("$TOP"/configs/{common,"$BASE",image,"$config"}.config "${add[@]}")
 if [[ $(head -n 1 "$TOP/configs/$config.config") == "# alone" ]]; then
 	fragments=("$TOP/configs/$config.config" "$TOP/configs/$config-$BASE.config" "${add[@]}")
 fi

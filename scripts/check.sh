@@ -149,14 +149,14 @@ checkpatch() {
 	linux-*) set -- --root=. --strict --show-types --terse --showfile --no-summary --no-tree --max-line-length=100 ;;
 	qemu) set -- --terse --no-summary --no-tree ;;
 	esac
-	# PATH: codespell's dictionary belongs to the system's python3. Those of another series are looked at there.
+	# PATH: codespell's dictionary belongs to the system's python3. Patches of another series are looked at there.
 	mkdir "$work/checkpatch-$name"
 	# shellcheck disable=SC2016	# it is the inner shell that expands them
 	(cd "$src" && series "$name" | grep "/$name/" | PATH=/usr/bin:/bin xargs -P "$JOBS" -I PATCH bash -c \
 		'perl scripts/checkpatch.pl "${@:3}" "$1" >"$2/${1##*/}" 2>&1' - PATCH "$work/checkpatch-$name" "$@") || true
-	while read -r p; do
-		[[ $p != */$name/* ]] || sed "s,^:,patches/$name/${p##*/}:," "$work/checkpatch-$name/${p##*/}"
-	done < <(series "$name") >"$work/checkpatch"
+	for p in "$work/checkpatch-$name"/*; do
+		sed "s,^:,patches/$name/${p##*/}:," "$p"
+	done >"$work/checkpatch"
 	while IFS= read -r line; do
 		[[ $line =~ ^([^:]*):([0-9]+:)?\ (ERROR|WARNING|CHECK)(:[A-Z0-9_]+)?:\ (.*) ]] || { [[ -z $line ]] || echo "$line"; continue; }
 		file=${BASH_REMATCH[1]##*"$TOP"/} number=${BASH_REMATCH[2]} level=${BASH_REMATCH[3]} type=${BASH_REMATCH[4]#:} text=${BASH_REMATCH[5]}
