@@ -77,10 +77,10 @@ orphans() {
 
 applies() { sparse_import "$1" "$work/$1"; }
 
-# Each patch has somebody to decide on it; the cover letter tells the base and all files.
+# Each patch has somebody to decide on it; the cover letter tells the base and all files. The whole, if there are no parts.
 mails() {
 	local part number
-	{ echo "whole $(series "$1" | wc -l)"; cat "patches/$1/parts" 2>/dev/null || true; } | while read -r part number _; do
+	if [[ -f patches/$1/parts ]]; then cat "patches/$1/parts"; else echo "whole $(series "$1" | wc -l)"; fi | while read -r part number _; do
 		IMPORTED=$work/$1 "$TOP/scripts/mail.sh" --part "${part/#whole/}" "$1" "$work/mail-$1-$part" >"$work/to" </dev/null
 		awk '/^[0-9]/ { if (patch) print patch ": nobody decides on it"; patch = $1 } /^  To: .*@/ { patch = "" }
 			END { if (patch) print patch ": nobody decides on it" }' "$work/to"
@@ -143,20 +143,24 @@ modes() {
 
 # checkpatch-allow.txt: "SERIES TYPE FILE # reason", FILE may be a pattern.
 checkpatch() {
-	local name=$1 src p file number type line level text allow series_of type_of file_of
+	local name=$1 src p out file number type line level text allow series_of type_of file_of
 	src=$(base_source "$name")
+	mkdir -p "$CACHE/checkpatch"
 	case $name in
 	linux-*) set -- --root=. --strict --show-types --terse --showfile --no-summary --no-tree --max-line-length=100 ;;
 	qemu) set -- --terse --no-summary --no-tree ;;
 	esac
-	# PATH: codespell's dictionary belongs to the system's python3. Patches of another series are looked at there.
-	mkdir "$work/checkpatch-$name"
-	# shellcheck disable=SC2016	# it is the inner shell that expands them
-	(cd "$src" && series "$name" | grep "/$name/" | PATH=/usr/bin:/bin xargs -P "$JOBS" -I PATCH bash -c \
-		'perl scripts/checkpatch.pl "${@:3}" "$1" >"$2/${1##*/}" 2>&1' - PATCH "$work/checkpatch-$name" "$@") || true
-	for p in "$work/checkpatch-$name"/*; do
-		sed "s,^:,patches/$name/${p##*/}:," "$p"
-	done >"$work/checkpatch"
+	# What it has said of a patch is kept. Patches of another series are looked at there.
+	series "$name" | grep "/$name/" | while read -r p; do
+		echo "$p $CACHE/checkpatch/$({ echo "${src##*/} $*"; cat "$p"; } | hash_stdin)"
+	done >"$work/checkpatch-$name"
+	# It fails if it has something to say. PATH: codespell's dictionary belongs to the system's python3.
+	(cd "$src" && while read -r p out; do [[ -e $out ]] || echo "$p $out"; done <"$work/checkpatch-$name" |
+		PATH=/usr/bin:/bin xargs -P "$JOBS" -n 2 bash -c \
+			"perl scripts/checkpatch.pl $* \"\$0\" >\"\$1.new\" 2>&1 || ((\$? == 1)) && mv \"\$1.new\" \"\$1\"")
+	while read -r p out; do
+		sed "s,^:,patches/$name/${p##*/}:," "$out"
+	done <"$work/checkpatch-$name" >"$work/checkpatch"
 	while IFS= read -r line; do
 		[[ $line =~ ^([^:]*):([0-9]+:)?\ (ERROR|WARNING|CHECK)(:[A-Z0-9_]+)?:\ (.*) ]] || { [[ -z $line ]] || echo "$line"; continue; }
 		file=${BASH_REMATCH[1]##*"$TOP"/} number=${BASH_REMATCH[2]} level=${BASH_REMATCH[3]} type=${BASH_REMATCH[4]#:} text=${BASH_REMATCH[5]}
@@ -185,7 +189,7 @@ shell_scripts() {
 		[[ $f == *.sh ]] || head -n 1 "$f" 2>/dev/null | grep -aq '^#!.*\b\(ba\|da\)\?sh\b' || continue
 		list+=("$f")
 	done < <(files | grep -v '^patches/\|\.\(png\|gz\|img\)$')
-	shellcheck -f gcc "${list[@]}" || true
+	printf '%s\0' "${list[@]}" | xargs -0 -P "$JOBS" -n 8 shellcheck -f gcc || true
 }
 
 python_files() {

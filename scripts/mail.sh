@@ -83,10 +83,12 @@ mv "$work/mails/cover" "${cover[0]}"
 # Kernel and QEMU have the same script. Who decides on a patch is asked (To), who reads along is told (Cc).
 mkdir -p "$out"
 cp "$work"/mails/* "$out"
-for p in "$out"/0*.patch; do
-	[[ ${p##*/} != 0000-* ]] || continue
+patches=("$out"/0*.patch)
+# shellcheck disable=SC2016	# it is the inner shell that expands them
+printf '%s\0' "${patches[@]:1}" | (cd "$src" && xargs -0 -P "$JOBS" -n 1 sh -c \
+	'perl scripts/get_maintainer.pl --no-git --no-git-fallback "$2" >"$1/${2##*/}.to"' - "$work")
+for p in "${patches[@]:1}"; do
 	echo "${p##*/}"
-	(cd "$src" && perl scripts/get_maintainer.pl --no-git --no-git-fallback "$p") |
-		sed -E '/ \((maintainer|supporter)/!s/^/  Cc: /; /^  Cc/!s/^/  To: /; s/ \([^()]*(\([^()]*\)[^()]*)*\)$//'
+	sed -E '/ \((maintainer|supporter)/!s/^/  Cc: /; /^  Cc/!s/^/  To: /; s/ \([^()]*(\([^()]*\)[^()]*)*\)$//' "$work/${p##*/}.to"
 done
 echo "The cover letter goes to all of them. Look at $out/${cover[0]##*/}, then for each: git send-email --to=... --cc=... FILE"
