@@ -72,7 +72,10 @@
 #define PAGE_HINT_STEP_MAX	HZ
 /* And in that many while there is nothing to do: a wake-up may cost a tick. */
 #define PAGE_HINT_STEPS_LAZY		4
-/* But no longer than so many periods: others may fill the cache meanwhile. */
+/*
+ * But with no pause longer than so many periods, then a whole round: while the
+ * CPU that waits for the next step sleeps, others may fill the cache.
+ */
 #define PAGE_HINT_LAZY_PERIODS	4
 /* Frames of a step at least, or what is lost by rounding adds up. */
 #define PAGE_HINT_STEP_MIN		64
@@ -110,6 +113,7 @@ static struct {
 	unsigned long armed;	/* pages, not yet added to the vm events */
 	unsigned long work;	/* folios changed in this round */
 	bool lazy;		/* the last round has changed nothing */
+	bool overslept;		/* and this one had to be woken up */
 	struct mem_cgroup *memcg; /* of which protection is, or NULL */
 	unsigned long protection; /* pages */
 	const void *passed_over[1 << PAGE_HINT_PASSED_OVER_BITS];
@@ -446,6 +450,7 @@ static int page_hint_advance(unsigned long nr)
 			page_hint_clock.pfn = 0;
 			page_hint_clock.rounds++;
 			page_hint_clock.lazy = !page_hint_clock.work;
+			page_hint_clock.overslept = false;
 			page_hint_clock.work = 0;
 			memset(page_hint_clock.passed_over, 0,
 			       sizeof(page_hint_clock.passed_over));
@@ -473,9 +478,11 @@ static void page_hint_clock_start(void)
 		return;
 	delay = msecs_to_jiffies(page_hint_period_ms);
 	if (page_hint_clock.lazy && !page_hint_clock.work) {
+		delay = max(delay / PAGE_HINT_STEPS_LAZY, 1UL);
 		mod_delayed_work(system_dfl_wq, &page_hint_clock_lazy_work,
-				 max(delay / PAGE_HINT_STEPS_LAZY, 1UL));
-		delay *= PAGE_HINT_LAZY_PERIODS;
+				 delay);
+		if (!page_hint_clock.overslept)
+			delay *= PAGE_HINT_STEPS_LAZY * PAGE_HINT_LAZY_PERIODS;
 	} else {
 		delay = clamp(delay / PAGE_HINT_STEPS, 1UL, PAGE_HINT_STEP_MAX);
 	}
@@ -502,6 +509,8 @@ static void page_hint_clock_step(struct work_struct *work)
 
 	mutex_lock(&page_hint_mutex);
 	if (page_hint_mode == PAGE_HINT_MODE_ON && page_hint_period_ms) {
+		if (work == &page_hint_clock_work.work)
+			page_hint_clock.overslept = page_hint_clock.lazy;
 		/*
 		 * Time that was missed makes the round longer. To visit more
 		 * frames for it would bring their next visit forward.
