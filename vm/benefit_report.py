@@ -1,0 +1,182 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Tables, comparison and pictures from what `vm/benefit` recorded.
+
+usage: vm/benefit_report.py DIR      (reads benefit.csv and benefit.json, writes benefit.txt and pictures beside them)
+"""
+
+import csv
+import json
+import os
+import shutil
+import statistics
+import sys
+
+import matplotlib
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt    # noqa: E402
+
+MB = 1 << 20
+PICTURES = ("benefit-resident", "benefit-short")
+COLOURS = {"nothing": "#8c2d2d", "unused": "#e08e0b", "reporting": "#b8a88a", "reporting-0": "#8f7b52",
+           "balloon": "#6a8caf", "damon": "#9a6fb0", "reclaim": "#c48bb8", "volatile": "#1b6ca8"}
+# what is resident, from the bottom up
+KINDS = {"kernel": "#59748c", "anonymous": "#8fa7bd", "cache": "#57a886", "free": "#ece7d8"}
+
+
+def load(path):
+    """{way: {(phase, what): [a value of each run]}}"""
+    data = {}
+    with open(path, encoding="ascii", newline="") as f:
+        for row in csv.DictReader(f):
+            data.setdefault(row["way"], {}).setdefault((row["phase"], row["what"]), []).append(float(row["value"]))
+    return data
+
+
+class Report:
+    def __init__(self, data, about):
+        self.data, self.about, self.lines = data, about, []
+
+    def say(self, text=""):
+        self.lines.append(text)
+
+    def mid(self, way, phase, what):
+        return statistics.median(self.data[way][phase, what])
+
+    def cell(self, way, phase, what, unit=1, digits=1):
+        """The median, and how far the runs are apart"""
+        values = [v / unit for v in self.data[way][phase, what]]
+        return f"{statistics.median(values):.{digits}f} ±{(max(values) - min(values)) / 2:.{digits}f}"
+
+    def table(self, title, columns):
+        self.say(title)
+        self.say(f"  {'':12}" + "".join(f"{head:>17}" for head, *_ in columns))
+        for way in self.data:
+            self.say(f"  {way:12}" + "".join(f"{self.cell(way, *rest):>17}" for _, *rest in columns))
+        self.say()
+
+    def ratios(self, phase):
+        """Seconds are those of an emulated machine: only how they compare says something"""
+        base = self.mid("nothing", phase, "seconds") if "nothing" in self.data else 0
+        if base:
+            self.say("  time taken, of that of 'nothing': "
+                     + ", ".join(f"{w} {self.mid(w, phase, 'seconds') / base:.2f}" for w in self.data))
+            self.say()
+
+    def tables(self):
+        n = max(len(v) for d in self.data.values() for v in d.values())
+        self.say(f"Median of {n} runs, ± half of the distance between the least and the most. All amounts in MB.")
+        for way in self.data:
+            self.say(f"  {way:12}{self.about.get(way, '')}")
+        self.say()
+        self.table("After the work and a pause, resident on the host:",
+                   [("all", "work", "resident", MB), ("kernel", "work", "kernel", MB), ("anonymous", "work", "anonymous", MB),
+                    ("cache", "work", "cache", MB), ("free", "work", "free", MB)])
+        self.table("The work until then:",
+                   [("guest has cached", "work", "cached", MB), ("read from disk", "work", "read", MB),
+                    ("processor s", "work", "cpu_seconds")])
+        self.ratios("work")
+        self.table("The host becomes short of memory:",
+                   [("paged out", "short", "paged_out", MB), ("volatile taken", "short", "volatile_taken", MB),
+                    ("unused taken", "short", "unused_taken", MB), ("seconds to limit", "short", "delay", 1, 2),
+                    ("resident after", "short", "resident", MB), ("processor s", "short", "cpu_seconds", 1, 2)])
+        self.table("The guest works again with some of it:",
+                   [("paged in by host", "again", "paged_in", MB), ("paged out", "again", "paged_out", MB),
+                    ("read from disk", "again", "read", MB), ("major faults", "again", "major_faults", 1, 0),
+                    ("processor s", "again", "cpu_seconds")])
+        self.ratios("again")
+
+    def compare(self, old):
+        """What has moved by more than its spread since the last record"""
+        moved = []
+        for way, values in self.data.items():
+            for key, new in values.items():
+                was = old.get(way, {}).get(key)
+                if was and (min(new) > max(was) or max(new) < min(was)):
+                    moved.append(f"  {way}, {key[0]}, {key[1]}: {statistics.median(was):.2f} -> {statistics.median(new):.2f}")
+        self.say(f"Against the last record: {len(moved) or 'nothing'} moved by more than the spread")
+        for line in moved:
+            self.say(line)
+
+    def draw_resident(self, recorded, out):
+        fig, axis = plt.subplots(figsize=(9, 4.6))
+        runs = recorded["runs"]
+        # each way takes its own time, so phases are stretched to those of the first one
+        first = next(iter(runs.values()))["phases"]
+        for name, run in runs.items():
+            way = name.rsplit(".", 1)[0]
+            points = []
+            for t, resident in run["samples"]:
+                i = max((i for i, p in enumerate(run["phases"]) if p[0] <= t), default=0)
+                if i + 1 >= len(run["phases"]):
+                    break
+                start, end = run["phases"][i][0], run["phases"][i + 1][0]
+                points.append((first[i][0] + (t - start) / max(end - start, 0.1) * (first[i + 1][0] - first[i][0]), resident / MB))
+            axis.plot(*zip(*points), color=COLOURS[way], lw=2.2 if way == "volatile" else 1.2, label=way)
+        for t, name in first[:-1]:
+            axis.axvline(t, color="grey", lw=0.5)
+            axis.annotate(" " + name, (t, 1), xycoords=("data", "axes fraction"), rotation=45, va="bottom", fontsize=7,
+                          color="grey", annotation_clip=False)
+        axis.set(xlim=(0, first[-1][0]), ylim=(0, recorded["memory"]), ylabel="guest memory resident on the host (MB)",
+                 xlabel="progress of the work (phases stretched to the same length)")
+        axis.set_xticks([])
+        axis.grid(axis="y", lw=0.3)
+        axis.legend(frameon=False, fontsize=8, ncol=2, loc="lower center")
+        self.save(fig, out, "benefit-resident")
+
+    def draw_short(self, recorded, out):
+        fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
+        ways = list(self.data)
+        start = [0] * len(ways)
+        for kind, colour in KINDS.items():
+            values = [self.mid(w, "work", kind) / MB for w in ways]
+            left.barh(ways, values, left=start, color=colour, label=kind)
+            start = [a + b for a, b in zip(start, values)]
+        left.set(title="Resident after work and a pause (MB)", xlim=(0, recorded["memory"]))
+        left.legend(frameon=False, fontsize=8, ncol=4, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+        start = [0] * len(ways)
+        for label, colour, phase, what in (("paged out when short", "#8c2d2d", "short", "paged_out"),
+                                           ("paged out later", "#c97b7b", "again", "paged_out"),
+                                           ("paged in", "#e08e0b", "again", "paged_in"),
+                                           ("read by the guest again", "#1b6ca8", "again", "read")):
+            values = [self.mid(w, phase, what) / MB for w in ways]
+            right.barh(ways, values, left=start, color=colour, label=label)
+            start = [a + b for a, b in zip(start, values)]
+        right.set(title=f"I/O when {recorded['limit']} MB may be resident (MB)")
+        right.legend(frameon=False, fontsize=8, ncol=2, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+        left.invert_yaxis()
+        self.save(fig, out, "benefit-short")
+
+    @staticmethod
+    def save(fig, out, name):
+        fig.tight_layout()
+        fig.savefig(os.path.join(out, name + ".svg"), metadata={"Date": None})
+        fig.savefig(os.path.join(out, name + ".png"), dpi=110)
+        plt.close(fig)
+
+
+def report(out, old):
+    """Print and write all that the data in `out` give."""
+    with open(os.path.join(out, "benefit.json"), encoding="ascii") as f:
+        recorded = json.load(f)
+    r = Report(load(os.path.join(out, "benefit.csv")), recorded["about"])
+    r.tables()
+    if os.path.exists(old):
+        r.compare(load(old))
+    plt.rcParams["svg.hashsalt"] = "page-hinting"               # the same data give the same file
+    r.draw_resident(recorded, out)
+    r.draw_short(recorded, out)
+    text = "\n".join(r.lines) + "\n"
+    print(text, end="")
+    with open(os.path.join(out, "benefit.txt"), "w", encoding="utf-8") as f:
+        f.write(text)
+
+
+def keep(out, results):
+    """Make a run the record."""
+    for name in ("benefit.csv", "benefit.json", "benefit.txt", *(p + e for p in PICTURES for e in (".svg", ".png"))):
+        shutil.copy(os.path.join(out, name), os.path.join(results, name))
+
+
+if __name__ == "__main__":
+    report(sys.argv[1], "")
