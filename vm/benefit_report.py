@@ -85,6 +85,11 @@ class Report:
                     ("read from disk", "again", "read", MB), ("major faults", "again", "major_faults", 1, 0),
                     ("processor s", "again", "cpu_seconds")])
         self.ratios("again")
+        self.table("It does so every 11 s, which is the worst for the clock:",
+                   [("paged in by host", "periodic", "paged_in", MB), ("paged out", "periodic", "paged_out", MB),
+                    ("read from disk", "periodic", "read", MB), ("lost", "periodic", "lost", MB),
+                    ("refaults", "periodic", "refaults", MB), ("processor s", "periodic", "cpu_seconds")])
+        self.ratios("periodic")
 
     def compare(self, old):
         """What has moved by more than its spread since the last record"""
