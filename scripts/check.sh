@@ -209,6 +209,14 @@ whitespace() {
 	done
 }
 
+# The kernel's own comments, by its own script.
+kernel_doc() {
+	local list
+	mapfile -t list < <(git ls-files -- "${overlay_dirs[@]}" | grep '\.[ch]$' | grep -v '^tools/')
+	((${#list[@]})) || echo "no files"
+	(cd "$(base_source "linux-${BASES[0]}")" && PATH=/usr/bin:/bin scripts/kernel-doc -none -Wall "${list[@]/#/$TOP/}" 2>&1) || true
+}
+
 # Where the packages come from, and where a checkout lies, differs between machines.
 names() {
 	local hosts
@@ -241,6 +249,7 @@ if [[ -d $work/linux-${BASES[0]} ]]; then
 		skip "linux-6.12: applies to vanilla 6.12.y, no fuzz" "the tarball cannot be had"
 	fi
 fi
+run "kernel-doc" kernel_doc
 run "no orphans in patches" orphans
 run "shellcheck" shell_scripts
 run "pyflakes" python_files
