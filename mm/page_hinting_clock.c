@@ -73,8 +73,9 @@
 /* And in that many while there is nothing to do: a wake-up may cost a tick. */
 #define PAGE_HINT_STEPS_LAZY		4
 /*
- * But with no pause longer than so many periods, then a whole round: while the
- * CPU that waits for the next step sleeps, others may fill the cache.
+ * But so many periods after the last round, the rest of this one is made in any
+ * case: while the CPU that waits for its next step sleeps, others may fill the
+ * cache.
  */
 #define PAGE_HINT_LAZY_PERIODS	4
 /* Frames of a step at least, or what is lost by rounding adds up. */
@@ -110,10 +111,10 @@ static struct {
 	unsigned long pfn;	/* the next frame to be visited */
 	unsigned long rounds;	/* completed ones */
 	unsigned long last;	/* jiffies up to which time has been used */
+	unsigned long ended;	/* jiffies when the last round did */
 	unsigned long armed;	/* pages, not yet added to the vm events */
 	unsigned long work;	/* folios changed in this round */
 	bool lazy;		/* the last round has changed nothing */
-	bool overslept;		/* and this one had to be woken up */
 	struct mem_cgroup *memcg; /* of which protection is, or NULL */
 	unsigned long protection; /* pages */
 	const void *passed_over[1 << PAGE_HINT_PASSED_OVER_BITS];
@@ -450,7 +451,7 @@ static int page_hint_advance(unsigned long nr)
 			page_hint_clock.pfn = 0;
 			page_hint_clock.rounds++;
 			page_hint_clock.lazy = !page_hint_clock.work;
-			page_hint_clock.overslept = false;
+			page_hint_clock.ended = jiffies;
 			page_hint_clock.work = 0;
 			memset(page_hint_clock.passed_over, 0,
 			       sizeof(page_hint_clock.passed_over));
@@ -470,21 +471,21 @@ static int page_hint_advance(unsigned long nr)
 
 static void page_hint_clock_start(void)
 {
-	unsigned long delay;
+	unsigned long period, delay;
 
 	lockdep_assert_held(&page_hint_mutex);
 
 	if (page_hint_mode != PAGE_HINT_MODE_ON || !page_hint_period_ms)
 		return;
-	delay = msecs_to_jiffies(page_hint_period_ms);
+	period = msecs_to_jiffies(page_hint_period_ms);
 	if (page_hint_clock.lazy && !page_hint_clock.work) {
-		delay = max(delay / PAGE_HINT_STEPS_LAZY, 1UL);
+		delay = DIV_ROUND_UP(period, PAGE_HINT_STEPS_LAZY);
 		mod_delayed_work(system_dfl_wq, &page_hint_clock_lazy_work,
 				 delay);
-		if (!page_hint_clock.overslept)
-			delay *= PAGE_HINT_STEPS_LAZY * PAGE_HINT_LAZY_PERIODS;
+		delay = max_t(long, delay, page_hint_clock.ended - jiffies +
+					   period * PAGE_HINT_LAZY_PERIODS);
 	} else {
-		delay = clamp(delay / PAGE_HINT_STEPS, 1UL, PAGE_HINT_STEP_MAX);
+		delay = clamp(period / PAGE_HINT_STEPS, 1UL, PAGE_HINT_STEP_MAX);
 	}
 	mod_delayed_work(system_dfl_wq, &page_hint_clock_work, delay);
 }
@@ -505,18 +506,16 @@ static void page_hint_clock_afresh(void)
 
 static void page_hint_clock_step(struct work_struct *work)
 {
-	unsigned long period, elapsed, longest, nr;
+	unsigned long period, longest, elapsed, nr;
 
 	mutex_lock(&page_hint_mutex);
 	if (page_hint_mode == PAGE_HINT_MODE_ON && page_hint_period_ms) {
-		if (work == &page_hint_clock_work.work)
-			page_hint_clock.overslept = page_hint_clock.lazy;
 		/*
 		 * Time that was missed makes the round longer. To visit more
 		 * frames for it would bring their next visit forward.
 		 */
-		period = max(msecs_to_jiffies(page_hint_period_ms), 1UL);
-		longest = max(period / PAGE_HINT_STEPS_LAZY, 1UL);
+		period = msecs_to_jiffies(page_hint_period_ms);
+		longest = DIV_ROUND_UP(period, PAGE_HINT_STEPS_LAZY);
 		elapsed = min(jiffies - page_hint_clock.last, longest);
 		nr = mult_frac(max_pfn, elapsed, period);
 		if (nr >= PAGE_HINT_STEP_MIN) {
@@ -836,6 +835,7 @@ static int pass_set(void *data, u64 value)
 	if (page_hint_mode == PAGE_HINT_MODE_ON) {
 		err = page_hint_advance(max_pfn);
 		page_hint_clock.last = jiffies;
+		page_hint_clock_start();
 	}
 	mutex_unlock(&page_hint_mutex);
 	return err;

@@ -69,6 +69,7 @@ static struct {
 	{ .attr = DEBUGFS "block_devices" },
 	{ .attr = SYSFS "mode" },
 	{ .attr = readahead_attr },
+	{ .attr = PH_WORKERS },
 	{ .attr = "/proc/sys/vm/dirty_writeback_centisecs" },
 	{ .attr = "/proc/sys/kernel/core_pattern" },
 	{ .attr = "/proc/sys/kernel/core_uses_pid" },

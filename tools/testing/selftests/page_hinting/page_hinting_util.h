@@ -173,6 +173,8 @@ struct ph_loop ph_loop_new(int fd, bool direct);
 void ph_loop_remove(struct ph_loop *l);
 
 /* The kernel's side */
+#define PH_WORKERS	"/sys/devices/virtual/workqueue/cpumask"
+
 __printf(2, 3) bool ph_write_file(const char *path, const char *fmt, ...);
 void ph_read_file(const char *path, char *buf, size_t len);
 unsigned long ph_read_number(const char *path);
