@@ -19,7 +19,7 @@ from matplotlib import pyplot as plt    # noqa: E402
 MB = 1 << 20
 PICTURES = ("benefit-resident", "benefit-short")
 COLOURS = {"nothing": "#8c2d2d", "unused": "#e08e0b", "reporting": "#b8a88a", "reporting-0": "#8f7b52",
-           "balloon": "#6a8caf", "damon": "#9a6fb0", "reclaim": "#c48bb8", "volatile": "#1b6ca8"}
+           "balloon": "#6a8caf", "balloon-late": "#a9bcd0", "damon": "#9a6fb0", "reclaim": "#c48bb8", "volatile": "#1b6ca8"}
 # what is resident, from the bottom up
 KINDS = {"kernel": "#59748c", "anonymous": "#8fa7bd", "cache": "#57a886", "free": "#ece7d8"}
 
@@ -46,7 +46,8 @@ class Report:
     def cell(self, way, phase, what, unit=1, digits=1):
         """The median, and how far the runs are apart"""
         values = [v / unit for v in self.data[way][phase, what]]
-        return f"{statistics.median(values):.{digits}f} ±{(max(values) - min(values)) / 2:.{digits}f}"
+        text = f"{statistics.median(values):.{digits}f}"
+        return text if len(values) == 1 else f"{text} ±{(max(values) - min(values)) / 2:.{digits}f}"
 
     def table(self, title, columns):
         self.say(title)
@@ -59,30 +60,34 @@ class Report:
         """Seconds are those of an emulated machine: only how they compare says something"""
         base = self.mid("nothing", phase, "seconds") if "nothing" in self.data else 0
         if base:
-            self.say("  time taken, of that of 'nothing': "
+            self.say("  time that it worked, of that of 'nothing': "
                      + ", ".join(f"{w} {self.mid(w, phase, 'seconds') / base:.2f}" for w in self.data))
             self.say()
 
     def tables(self):
-        n = max(len(v) for d in self.data.values() for v in d.values())
-        self.say(f"Median of {n} runs, ± half of the distance between the least and the most. All amounts in MB.")
+        self.say("Median of so many runs: " + ", ".join(f"{w} {len(d['work', 'resident'])}" for w, d in self.data.items()) + ".")
+        self.say("± is half of the distance between the least and the most. All amounts in MB.")
         for way in self.data:
             self.say(f"  {way:12}{self.about.get(way, '')}")
         self.say()
         self.table("After the work and a pause, resident on the host:",
                    [("all", "work", "resident", MB), ("kernel", "work", "kernel", MB), ("anonymous", "work", "anonymous", MB),
-                    ("cache", "work", "cache", MB), ("free", "work", "free", MB)])
+                    ("cache", "work", "cache", MB), ("free", "work", "free", MB),
+                    ("may be taken", "work", "may_be_taken", MB)])
+        self.say("  (anonymous: nearly all of it is the database in tmpfs; cache: without what the host has taken already;")
+        self.say("  may be taken: of cache and free, without I/O, whenever the host wants to)")
+        self.say()
         self.table("The work until then:",
                    [("guest has cached", "work", "cached", MB), ("read from disk", "work", "read", MB),
                     ("processor s", "work", "cpu_seconds")])
         self.ratios("work")
         self.table("The host becomes short of memory:",
                    [("paged out", "short", "paged_out", MB), ("volatile taken", "short", "volatile_taken", MB),
-                    ("unused taken", "short", "unused_taken", MB), ("seconds to limit", "short", "delay", 1, 2),
+                    ("unused taken", "short", "unused_taken", MB), ("limit met", "short", "met", 1, 0), ("after s", "short", "delay", 1, 2),
                     ("resident after", "short", "resident", MB), ("processor s", "short", "cpu_seconds", 1, 2)])
         self.table("The guest works again with some of it:",
                    [("paged in by host", "again", "paged_in", MB), ("paged out", "again", "paged_out", MB),
-                    ("read from disk", "again", "read", MB), ("major faults", "again", "major_faults", 1, 0),
+                    ("read from disk", "again", "read", MB), ("requests", "again", "requests", 1, 0), ("major faults", "again", "major_faults", 1, 0),
                     ("processor s", "again", "cpu_seconds")])
         self.ratios("again")
         self.table("It does so every 11 s, which is the worst for the clock:",
@@ -97,7 +102,8 @@ class Report:
         for way, values in self.data.items():
             for key, new in values.items():
                 was = old.get(way, {}).get(key)
-                if was and (min(new) > max(was) or max(new) < min(was)):
+                if was and (min(new) > max(was) or max(new) < min(was)) and \
+                        abs(statistics.median(new) - statistics.median(was)) > 0.03 * abs(statistics.median(was)):
                     moved.append(f"  {way}, {key[0]}, {key[1]}: {statistics.median(was):.2f} -> {statistics.median(new):.2f}")
         self.say(f"Against the last record: {len(moved) or 'nothing'} moved by more than the spread")
         for line in moved:
@@ -130,27 +136,32 @@ class Report:
         self.save(fig, out, "benefit-resident")
 
     def draw_short(self, recorded, out):
-        fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
+        fig, axes = plt.subplots(1, 3, figsize=(13, 4.2), sharey=True)
         ways = list(self.data)
-        start = [0] * len(ways)
-        for kind, colour in KINDS.items():
-            values = [self.mid(w, "work", kind) / MB for w in ways]
-            left.barh(ways, values, left=start, color=colour, label=kind)
-            start = [a + b for a, b in zip(start, values)]
-        left.set(title="Resident after work and a pause (MB)", xlim=(0, recorded["memory"]))
-        left.legend(frameon=False, fontsize=8, ncol=4, loc="upper center", bbox_to_anchor=(0.5, -0.08))
-        start = [0] * len(ways)
-        for label, colour, phase, what in (("paged out when short", "#8c2d2d", "short", "paged_out"),
-                                           ("paged out later", "#c97b7b", "again", "paged_out"),
-                                           ("paged in", "#e08e0b", "again", "paged_in"),
-                                           ("read by the guest again", "#1b6ca8", "again", "read")):
-            values = [self.mid(w, phase, what) / MB for w in ways]
-            right.barh(ways, values, left=start, color=colour, label=label)
-            start = [a + b for a, b in zip(start, values)]
-        right.set(title=f"I/O when {recorded['limit']} MB may be resident (MB)")
-        right.legend(frameon=False, fontsize=8, ncol=2, loc="upper center", bbox_to_anchor=(0.5, -0.08))
-        left.invert_yaxis()
+        self.bars(axes[0], ways, [(kind, colour, [("work", kind)]) for kind, colour in KINDS.items()])
+        ends = [sum(self.mid(w, "work", kind) for kind in KINDS) / MB for w in ways]
+        taken = [self.mid(w, "work", "may_be_taken") / MB for w in ways]
+        axes[0].barh(ways, taken, left=[e - t for e, t in zip(ends, taken)], fill=False, hatch="///", edgecolor="#b03030",
+                     lw=1, label="the host may take it without I/O")
+        axes[0].set(title="Resident after work and a pause (MB)", xlim=(0, recorded["memory"] * 1.02))
+        io = [("host: out", "#8c2d2d", "paged_out"), ("host: in", "#e08e0b", "paged_in"), ("guest reads again", "#1b6ca8", "read")]
+        for axis, title, phases in ((axes[1], f"I/O: {recorded['limit']} MB may be resident, and work again (MB)", ("short", "again")),
+                                    (axes[2], "I/O: work just when all has become idle (MB)", ("periodic",))):
+            self.bars(axis, ways, [(label, colour, [(phase, what) for phase in phases]) for label, colour, what in io])
+            axis.set(title=title)
+        for axis in axes:
+            axis.title.set_size(9)
+            axis.legend(frameon=False, fontsize=8, ncol=3, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+        axes[0].invert_yaxis()
         self.save(fig, out, "benefit-short")
+
+    def bars(self, axis, ways, kinds):
+        """A bar for each way, of parts (label, colour, [(phase, what)]) in MB"""
+        start = [0] * len(ways)
+        for label, colour, terms in kinds:
+            values = [sum(self.mid(w, *t) for t in terms) / MB for w in ways]
+            axis.barh(ways, values, left=start, color=colour, label=label)
+            start = [a + b for a, b in zip(start, values)]
 
     @staticmethod
     def save(fig, out, name):

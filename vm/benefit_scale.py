@@ -4,12 +4,16 @@
 
 usage: vm/benefit_scale.py [--data BENEFIT.csv] [--out DIR] [NAME=VALUE]...      (default: results/)
 
-Each assumption can be given another value; they are printed with the result. What a guest's memory consists of is
-measured (phase "work" of the way "nothing"), everything else is an assumption: this is arithmetic, not a measurement.
+Each assumption can be given another value; they are printed with the result. What a guest's memory consists of, and how
+much the guest reads at once when it reads again, is measured, in a small guest; everything else is an assumption: this is
+arithmetic, not a measurement. It leaves out what speaks for hints: that a host reads free pages back when the guest
+uses them again, and writes again what it pages out more than once. And what speaks against: a host that picks among
+everything finds colder pages than one that picks among idle cache.
 Writes scale.txt and scale.svg to DIR.
 """
 
 import argparse
+import math
 import os
 import sys
 
@@ -27,7 +31,6 @@ ASSUMPTIONS = {
     "guests": (200, "number of guests"),
     "guest_gb": (8, "memory of each, GB, all of which it has touched once"),
     "again": (0.1, "share of what was taken that is wanted again within an hour"),
-    "guest_kb": (128, "KB read at once by a guest that reads again (its readahead)"),
     "host_kb": (32, "KB read at once by a host that pages in (a cluster of 8 pages)"),
     "latency_ms": (0.5, "time of one such read, ms"),
 }
@@ -62,7 +65,7 @@ class Host:
     def fit(self, *kinds):
         """Guests for which nothing has to be written"""
         keeps = self.v["guest_gb"] * (1 - sum(self.shares[k] for k in kinds))
-        return int(self.v["host_gb"] / keeps)
+        return math.floor(self.v["host_gb"] / keeps)
 
 
 WAYS = {"nothing": (), "unused": ("free",), "volatile": ("free", "cache")}
@@ -83,43 +86,43 @@ def main():
             values[name] = float(value)
         except ValueError:
             parser.error(f"{name}: '{value}' is no number")
-        if values[name] <= 0:
-            parser.error(f"{name}: must be more than 0")
-    measured = {k[1]: median(v) for k, v in load(args.data)["nothing"].items() if k[0] == "work"}
-    whole = sum(measured[k] for k in ("kernel", "anonymous", "cache", "free"))
-    shares = {k: measured[k] / whole for k in ("kernel", "anonymous", "cache", "free")}
+        if not 0 <= values[name] < math.inf or (values[name] == 0 and name != "again") or (name == "again" and values[name] > 1):
+            parser.error(f"{name}: {value} makes no sense")
+    data = load(args.data)
+    if "volatile" not in data:
+        parser.error(f"{args.data} has nothing about guests with volatile pages")
+    measured = {k: median(v) for k, v in data["volatile"].items()}
+    whole = sum(measured["work", k] for k in ("kernel", "anonymous", "cache", "free"))
+    idle = measured["work", "may_be_taken"] - measured["work", "free"]
+    shares = {"cache": idle / whole, "free": measured["work", "free"] / whole}
+    values["guest_kb"] = measured["again", "read"] / measured["again", "requests"] / 1024
 
-    lines = ["Measured, share of a guest's resident memory after some work and a pause (results/benefit.csv):",
-             "  " + ", ".join(f"{k} {100 * s:.0f} %" for k, s in shares.items()), "", "Assumptions:"]
+    lines = ["Measured, of a guest's resident memory after some work and a pause (results/benefit.csv):",
+             f"  idle cache {100 * shares['cache']:.0f} %, free {100 * shares['free']:.0f} %",
+             f"Measured, read at once by a guest that reads again: {values['guest_kb']:.0f} KB", "", "Assumptions:"]
     lines += [f"  {k:12}{values[k]:8g}  {about}" for k, (_, about) in ASSUMPTIONS.items()]
     host = Host(shares, values)
     lines += ["", f"The host is short of {host.short_gb():.0f} GB.", "",
-              f"  {'the guests tell':22}{'no I/O up to':>14}{'written, GB':>13}{'read an hour, GB':>18}{'waits, s/guest/hour':>21}"]
+              f"  {'the guests tell':22}{'none written up to':>20}{'written, GB':>13}{'read an hour, GB':>18}{'waits, s/guest/hour':>21}"]
     for way, kinds in WAYS.items():
         written, read, waits = host.hour(*kinds)
         about = {"nothing": "nothing", "unused": "what is free", "volatile": "and what is idle cache"}[way]
-        lines.append(f"  {about:22}{host.fit(*kinds):7} guests{written:13.0f}{read:18.1f}{waits:21.1f}")
+        lines.append(f"  {about:22}{host.fit(*kinds):13} guests{written:13.0f}{read:18.1f}{waits:21.1f}")
     print("\n".join(lines))
     with open(os.path.join(args.out, "scale.txt"), "w", encoding="ascii") as f:
         f.write("\n".join(lines) + "\n")
 
     plt.rcParams["svg.hashsalt"] = "page-hinting"       # the same data give the same file
     fig, axes = plt.subplots(1, 3, figsize=(11, 3.4))
-    for axis, (name, label, points) in zip(axes, (
-            ("cache", "share of cache in a guest", [i / 20 for i in range(1, 19)]),
-            ("again", "share wanted again within an hour", [i / 20 for i in range(0, 21)]),
-            ("guests", "number of guests", range(100, 301, 10)))):
+    many = values["guests"]
+    for axis, name, what, label, unit, points in (
+            (axes[0], "guests", 0, "number of guests", "GB written by the host", [many * i / 20 for i in range(8, 33)]),
+            (axes[1], "again", 1, "share wanted again within an hour", "GB read in an hour", [i / 20 for i in range(0, 21)]),
+            (axes[2], "guest_kb", 2, "KB read at once by the guest", "seconds waited, a guest and hour", [4, 8, 16, 24, 32, 64, 128])):
         for way, kinds in WAYS.items():
-            y = []
-            for x in points:
-                if name == "cache":     # at the expense of all else, in proportion
-                    rest = (1 - x) / (1 - shares["cache"])
-                    h = Host({k: x if k == "cache" else s * rest for k, s in shares.items()}, values)
-                else:
-                    h = Host(shares, {**values, name: x})
-                y.append(h.hour(*kinds)[2])
-            axis.plot(points, y, label=way)
-        axis.set(xlabel=label, ylabel="seconds waited, per guest and hour")
+            axis.plot(points, [Host(shares, {**values, name: x}).hour(*kinds)[what] for x in points], label=way)
+        axis.axvline(values[name], color="grey", ls=":", lw=1)
+        axis.set(xlabel=label, ylabel=unit)
         axis.set_ylim(bottom=0)
     axes[0].legend(frameon=False, fontsize=8)
     fig.tight_layout()
