@@ -156,7 +156,7 @@ checkpatch() {
 	done >"$work/checkpatch-$name"
 	# It fails if it has something to say. PATH: codespell's dictionary belongs to the system's python3.
 	(cd "$src" && while read -r p out; do [[ -e $out ]] || echo "$p $out"; done <"$work/checkpatch-$name" |
-		PATH=/usr/bin:/bin xargs -P "$JOBS" -n 2 bash -c \
+		PATH=/usr/bin:/bin xargs -r -P "$JOBS" -n 2 bash -c \
 			"perl scripts/checkpatch.pl $* \"\$0\" >\"\$1.new\" 2>&1 || ((\$? == 1)) && mv \"\$1.new\" \"\$1\"")
 	while read -r p out; do
 		sed "s,^:,patches/$name/${p##*/}:," "$out"
