@@ -163,8 +163,9 @@ checkpatch() {
 	done <"$work/checkpatch-$name" >"$work/checkpatch"
 	while IFS= read -r line; do
 		[[ $line =~ ^([^:]*):([0-9]+:)?\ (ERROR|WARNING|CHECK)(:[A-Z0-9_]+)?:\ (.*) ]] || { [[ -z $line ]] || echo "$line"; continue; }
-		file=${BASH_REMATCH[1]##*"$TOP"/} number=${BASH_REMATCH[2]} level=${BASH_REMATCH[3]} type=${BASH_REMATCH[4]#:} text=${BASH_REMATCH[5]}
-		# QEMU's checkpatch names no types
+		file=${BASH_REMATCH[1]} number=${BASH_REMATCH[2]} level=${BASH_REMATCH[3]} type=${BASH_REMATCH[4]#:} text=${BASH_REMATCH[5]}
+		# QEMU's checkpatch names the whole path, which may be that of another checkout, and no types
+		file=${file/#*"/patches/$name/"/patches/$name/}
 		type=${type:-$(tr -cs 'A-Za-z0-9\n' _ <<<"$text")}
 		while read -r allow; do
 			read -r series_of type_of file_of _ <<<"$allow"
