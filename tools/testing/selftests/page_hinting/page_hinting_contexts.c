@@ -695,20 +695,11 @@ struct racer {
 	int cpu;
 };
 
-static void pin_to(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	ph_check(!sched_setaffinity(0, sizeof(set), &set));
-}
-
 static void own_cpu(const struct racer *r)
 {
 	const struct sched_param param = { .sched_priority = 1 };
 
-	pin_to(r->cpu);
+	ph_pin(r->cpu);
 	ph_check(!sched_setscheduler(0, SCHED_FIFO, &param));
 }
 
@@ -736,7 +727,7 @@ static unsigned int racers_prepare(struct racer *racers)
 	for (cpu = 0; found < cpus; cpu++)
 		if (CPU_ISSET(cpu, &online))
 			racers[found++].cpu = cpu;
-	pin_to(racers[cpus - 1].cpu);
+	ph_pin(racers[cpus - 1].cpu);
 	return cpus;
 }
 

@@ -38,15 +38,6 @@ enum { STABLE = 1, UNUSED = 2, STABLE_NODAT = 7 };
 
 /* --- what allocates and frees ------------------------------------------- */
 
-static void pin_to_cpu(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(sched_getcpu(), &set);
-	ph_check(!sched_setaffinity(0, sizeof(set), &set));
-}
-
 static char *anon_map(size_t size)
 {
 	char *map = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -131,7 +122,7 @@ static int loop_main(char **argv)
 	for (i = 0; i < ARRAY_SIZE(loops); i++) {
 		if (strcmp(argv[0], loops[i].name))
 			continue;
-		pin_to_cpu();
+		ph_pin(sched_getcpu());
 		before = pages_allocated();
 		loops[i].run(strtoul(argv[1], NULL, 0),
 			     strtoul(argv[2], NULL, 0));
@@ -230,7 +221,7 @@ static void cost_within_cpu_lists(void)
 {
 	struct cost c;
 
-	pin_to_cpu();
+	ph_pin(sched_getcpu());
 	loop_touch(SMALL, 20);
 	cost_start(&c);
 	loop_touch(SMALL, 1000);
@@ -242,7 +233,7 @@ static void cost_small_mappings(void)
 {
 	struct cost c;
 
-	pin_to_cpu();
+	ph_pin(sched_getcpu());
 	loop_munmap(SMALL, 20);
 	cost_start(&c);
 	loop_munmap(SMALL, 500);
@@ -253,7 +244,7 @@ static void cost_small_files(void)
 {
 	struct cost c;
 
-	pin_to_cpu();
+	ph_pin(sched_getcpu());
 	loop_file(SMALL, 20);
 	cost_start(&c);
 	loop_file(SMALL, 200);
@@ -268,7 +259,7 @@ static void cost_large(void)
 	struct cost c;
 	size_t i;
 
-	pin_to_cpu();
+	ph_pin(sched_getcpu());
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		if (sizes[i] * MB > ph_meminfo("MemAvailable") / 2)
 			break;
@@ -362,7 +353,7 @@ static void content_within_cpu_lists(void)
 	char *map = anon_map(SMALL);
 	unsigned int gen;
 
-	pin_to_cpu();
+	ph_pin(sched_getcpu());
 	for (gen = 1; gen <= 40; gen++) {
 		ph_verify_zero(map, SMALL);
 		fill(map, SMALL, gen);

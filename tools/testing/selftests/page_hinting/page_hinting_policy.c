@@ -475,15 +475,6 @@ static void idle_passes(void)
 	ph_remove(&f);
 }
 
-static void run_on(int cpu)
-{
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	ph_check(!sched_setaffinity(0, sizeof(one), &one));
-}
-
 /*
  * Keep one CPU from sleeping, wake another one now and then, and tell how far
  * the clock has got in 8 seconds
@@ -499,14 +490,14 @@ static unsigned long rounds_of_busy_cpu(int cpu, int woken, unsigned int ms)
 	ph_check(n != MAP_FAILED);
 	waker = ph_fork();
 	if (!waker) {
-		run_on(woken);
+		ph_pin(woken);
 		while (ph_now() < start + 9)
 			ph_msleep(ms);
 		_exit(0);
 	}
 	pid = ph_fork();
 	if (!pid) {
-		run_on(cpu);
+		ph_pin(cpu);
 		/* until all the others have fallen asleep */
 		while (ph_now() < start + 1)
 			;

@@ -147,6 +147,16 @@ void ph_msleep(unsigned int ms)
 		;
 }
 
+/* Let the calling process run on this CPU only */
+void ph_pin(int cpu)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	ph_check(!sched_setaffinity(0, sizeof(one), &one));
+}
+
 /* xorshift64*; @state must not be 0 */
 __u64 ph_random(__u64 *state)
 {

@@ -106,6 +106,7 @@ double ph_now(void);
 void ph_msleep(unsigned int ms);
 __u64 ph_random(__u64 *state);
 pid_t ph_fork(void);
+void ph_pin(int cpu);
 void ph_wait(pid_t pid);
 
 #define ph_fail(...) __ph_fail(__FILE__, __LINE__, __VA_ARGS__)
