@@ -159,6 +159,7 @@ checkpatch() {
 		PATH=/usr/bin:/bin xargs -r -P "$JOBS" -n 2 bash -c \
 			"perl scripts/checkpatch.pl $* \"\$0\" >\"\$1.new\" 2>&1 || ((\$? == 1)) && mv \"\$1.new\" \"\$1\"")
 	while read -r p out; do
+		touch "$out"		# it was of use (clean-cache.sh)
 		sed "s,^:,patches/$name/${p##*/}:," "$out"
 	done <"$work/checkpatch-$name" >"$work/checkpatch"
 	while IFS= read -r line; do
@@ -213,7 +214,7 @@ whitespace() {
 # The kernel's own comments, by its own script.
 kernel_doc() {
 	local list
-	mapfile -t list < <(git ls-files -- "${overlay_dirs[@]}" | grep '\.[ch]$' | grep -v '^tools/')
+	mapfile -t list < <(files | grep '\.[ch]$' | grep -v '^\(tools\|vm\)/')
 	((${#list[@]})) || echo "no files"
 	(cd "$(base_source "linux-${BASES[0]}")" && PATH=/usr/bin:/bin scripts/kernel-doc -none -Wall "${list[@]/#/$TOP/}" 2>&1) || true
 }

@@ -24,8 +24,8 @@ remove "${old[@]}"
 find "$CACHE"/{src,git,kernel,qemu,guest,image,objects} -mindepth 1 -maxdepth 1 -type d -mtime +1 2>/dev/null | while read -r d; do
 	[[ -e $d.ok ]] || remove "$d"
 done
-# verdicts on single patches
-find "$CACHE"/{bisect,checkpatch} -type f -mtime +14 -delete 2>/dev/null || true
+# what checkpatch has said of single patches
+find "$CACHE/checkpatch" -type f -mtime +14 -delete 2>/dev/null || true
 # disks of guests that were killed
 find "$CACHE/scratch" -mindepth 1 -maxdepth 1 -mmin +60 2>/dev/null | while read -r d; do
 	flock -n -o "$d" rm -rf -- "$d" || say "$d is in use"

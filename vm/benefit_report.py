@@ -114,8 +114,7 @@ class Report:
         runs = recorded["runs"]
         # each way takes its own time, so phases are stretched to those of the first one
         first = next(iter(runs.values()))["phases"]
-        for name, run in runs.items():
-            way = name.rsplit(".", 1)[0]
+        for way, run in runs.items():
             points = []
             for t, resident in run["samples"]:
                 i = max((i for i, p in enumerate(run["phases"]) if p[0] <= t), default=0)

@@ -16,6 +16,7 @@ import argparse
 import math
 import os
 import sys
+from statistics import median
 
 import matplotlib
 matplotlib.use("Agg")
@@ -23,7 +24,6 @@ from matplotlib import pyplot as plt    # noqa: E402
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from benefit_report import load         # noqa: E402
-from statistics import median           # noqa: E402
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ASSUMPTIONS = {
@@ -60,7 +60,7 @@ class Host:
         cache = taken.get("cache", 0) * self.v["again"]
         back = paged * self.v["again"] * (1 - (0 if "free" in kinds else self.shares["free"]))
         requests = cache * (1 << 20) / self.v["guest_kb"] + back * (1 << 20) / self.v["host_kb"]
-        return paged, cache + back, requests * self.v["latency_ms"] / 1000 / max(self.v["guests"], 1)
+        return paged, cache + back, requests * self.v["latency_ms"] / 1000 / self.v["guests"]
 
     def fit(self, *kinds):
         """Guests for which nothing has to be written"""
@@ -88,7 +88,10 @@ def main():
             parser.error(f"{name}: '{value}' is no number")
         if not 0 <= values[name] < math.inf or (values[name] == 0 and name != "again") or (name == "again" and values[name] > 1):
             parser.error(f"{name}: {value} makes no sense")
-    data = load(args.data)
+    try:
+        data = load(args.data)
+    except OSError as e:
+        parser.error(str(e))
     if "volatile" not in data:
         parser.error(f"{args.data} has nothing about guests with volatile pages")
     measured = {k: median(v) for k, v in data["volatile"].items()}
