@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Tables, comparison and pictures from what `vm/benefit` recorded.
 
-usage: vm/benefit_report.py DIR      (reads benefit.csv and benefit.json, writes benefit.txt and pictures beside them)
+usage: python3 vm/benefit_report.py DIR      (reads benefit.csv and benefit.json, writes benefit.txt and pictures beside them)
 """
 
 import csv
@@ -151,6 +151,8 @@ class Report:
         for axis in axes:
             axis.title.set_size(9)
             axis.legend(frameon=False, fontsize=8, ncol=3, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+        axes[2].sharex(axes[1])                 # or they could not be compared
+        axes[2].autoscale_view()
         axes[0].invert_yaxis()
         self.save(fig, out, "benefit-short")
 
