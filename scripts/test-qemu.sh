@@ -77,6 +77,7 @@ g='-global s390-storage_attributes-tcg'
 # shellcheck disable=SC2086 # these are several arguments
 {
 	try virt-mem-rw virt-mem-rw
+	try sigp-smp sigp-smp -smp 2
 	try skeys skeys
 	try skeys-smp skeys-smp -smp 2
 	try tlb-purge tlb-purge

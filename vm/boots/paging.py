@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """A host that is short of memory and, when there is nothing left to take, pages out what matters."""
 
+import os
 import time
 
 from boot import Program
+from vm import PAGE
 
 LIMIT = 56 << 20
+BALLOONED = 88 << 20           # most of what the guest then has is free
 SUMS = "md5sum /mnt/test/file /anonymous"
 # of page_hinting_test, what reads and writes files and takes little time
 TESTS = "read_random mmap_read truncation"
@@ -38,5 +41,38 @@ def paging(boot, guest):
     guest.set(resident_limit=0)
 
 
-BOOTS = {"paging": (paging, {"kernel": "run", "cpus": 2, "memory": 192, "append": "page_hinting=force",
-                             "options": ["page-file={work}/pages"]})}
+def released(boot, guest):
+    """What a balloon takes has been paged out: the copies are dropped, and do not come back."""
+    fill = "dd if=/dev/urandom of=/mnt/test/file bs=1M count=128 2>/dev/null; sync"
+    guest.sh(fill)
+    guest.set(resident_limit=LIMIT)
+    meets(boot, guest, "a guest without hints")
+    guest.set(resident_limit=0)
+    guest.sh("echo 3 >/proc/sys/vm/drop_caches")
+    before = guest.stats()["blocks"]["preserved"]
+    guest.qmp("balloon", value=BALLOONED)
+    end = time.time() + 60
+    while guest.qmp("query-balloon")["actual"] > BALLOONED and time.time() < end:
+        time.sleep(0.1)
+    stats = guest.stats()
+    left, dropped = stats["blocks"]["preserved"], stats["paging"]["dropped-released"]
+    boot.tap.point(dropped > 32 << 8 and before - left >= dropped,
+                   f"{boot.name}: {before} pages were in the file, {dropped} released (more than {32 << 8}), {left} are left")
+    size = os.stat(os.path.join(boot.work, f"{boot.name}.pages")).st_blocks // (PAGE // 512)
+    boot.tap.point(size <= left, f"{boot.name}: the file has {size} blocks")
+    guest.qmp("balloon", value=boot.options["memory"] << 20)
+    guest.sh(fill)
+    sums = guest.out("md5sum /mnt/test/file")
+    came = guest.stats()["paging"]["in"] - stats["paging"]["in"]
+    boot.tap.point(came <= left, f"{boot.name}: {came} pages are paged in when the guest uses 128 MB again")
+    boot.tap.point(guest.out("md5sum /mnt/test/file") == sums, f"{boot.name}: memory is what it was")
+
+
+def options(name, **more):
+    return {"kernel": "run", "cpus": 2, "memory": 192, "options": [f"page-file={{work}}/{name}.pages"], **more}
+
+
+BOOTS = {
+    "paging": (paging, options("paging", append="page_hinting=force")),
+    "released": (released, options("released", append="cmma=off", devices=["virtio-balloon-ccw"])),
+}

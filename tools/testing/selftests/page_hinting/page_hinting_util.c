@@ -1354,7 +1354,7 @@ static bool free_pages_are_hinted(void)
 	char line[512];
 
 	while (file && !found && fgets(line, sizeof(line), file))
-		found = strstr(line, " page_hint_unused_enable\n");
+		found = strstr(line, " __page_hint_used_list\n");
 	if (file)
 		fclose(file);
 	return found && ph_host_has_ctl();
