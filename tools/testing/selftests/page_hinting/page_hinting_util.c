@@ -839,7 +839,8 @@ unsigned long ph_rounds(void)
 void ph_settle(void)
 {
 	ph_drain();
-	ph_pass(4);
+	if (ph_control())
+		ph_pass(4);
 }
 
 /* Is ph_dir on an ext4 with data=journal? */
