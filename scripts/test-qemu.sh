@@ -81,6 +81,7 @@ g='-global s390-storage_attributes-tcg'
 	try skeys skeys
 	try skeys-smp skeys-smp -smp 2
 	try tlb-purge tlb-purge
+	try tlb-asce tlb-asce
 	try smc-smp smc-smp -smp 2
 	try edat edat
 	try edat-smp edat-smp -smp 2
