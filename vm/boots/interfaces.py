@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """io_uring, aio, core dumps and other ways to cached files, on file systems of every format."""
 
-from boot import HOSTS, Program, host
+from boot import HOSTS, Program, has_part, host
 
 # A small file system that the tests copy to a file, and mount
 RAW = ("rawdisk", 16, "ext4-1k")
-KINDS = (("ext4", 256, "ext4"), ("xfs", 320, "xfs"), ("btrfs", 512, "btrfs"), RAW)
+KINDS = (("ext4", 256, "ext4"), *((("xfs", 320, "xfs"), ("btrfs", 512, "btrfs")) if has_part(4) else ()), RAW)
 FORMATS = (("e1k", 256, "ext4-1k"), ("journal", 256, "ext4-journal"), ("inline", 256, "ext4-inline"), ("bigalloc", 256, "ext4-bigalloc"),
            ("x1k", 320, "xfs-1k"), ("x16k", 512, "xfs-16k"), RAW)
 # Of the default run: what is not the same on each file system, and on each size of block

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Functional and stress tests under adverse hosts, with both LRUs, all checkers on."""
 
-from boot import HOSTS, Program, host
+from boot import HOSTS, Program, has_part, host
 
 ENOUGH = 100000                 # pages to be discarded on 4 vCPUs
 SMALL = 192                     # MB of memory; with less of it the clock has less to visit
@@ -19,7 +19,7 @@ ALL = [(mode, lru, {**BOTH, "page_hinting_fs": "random_reads_*"}) for mode in HO
 
 def suite(boot, guest):
     taken = {}
-    if boot.cpus == 4:
+    if boot.cpus == 4 and has_part(3):
         # needs the trace points, which only the kernel with the checkers has
         Program(boot.tap, boot.name, verbose=True).run(guest, "page_hinting_account", args="tracepoints")
     for i, (mode, lru, programs) in enumerate(ALL if boot.full else COMBINATIONS[boot.cpus]):
