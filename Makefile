@@ -52,7 +52,7 @@ bench: deps
 	vm/bench $(if $(RECORD),--record)
 
 benefit: deps
-	vm/benefit
+	vm/benefit $(if $(RECORD),--record)
 
 mutants: deps
 	vm/mutants

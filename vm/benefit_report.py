@@ -51,9 +51,9 @@ class Report:
 
     def table(self, title, columns):
         self.say(title)
-        self.say(f"  {'':12}" + "".join(f"{head:>17}" for head, *_ in columns))
+        self.say(f"  {'':13}" + "".join(f"{head:>17}" for head, *_ in columns))
         for way in self.data:
-            self.say(f"  {way:12}" + "".join(f"{self.cell(way, *rest):>17}" for _, *rest in columns))
+            self.say(f"  {way:13}" + "".join(f"{self.cell(way, *rest):>17}" for _, *rest in columns))
         self.say()
 
     def ratios(self, phase):
@@ -68,7 +68,7 @@ class Report:
         self.say("Median of so many runs: " + ", ".join(f"{w} {len(d['work', 'resident'])}" for w, d in self.data.items()) + ".")
         self.say("± is half of the distance between the least and the most. All amounts in MB.")
         for way in self.data:
-            self.say(f"  {way:12}{self.about.get(way, '')}")
+            self.say(f"  {way:13}{self.about.get(way, '')}")
         self.say()
         self.table("After the work and a pause, resident on the host:",
                    [("all", "work", "resident", MB), ("kernel", "work", "kernel", MB), ("anonymous", "work", "anonymous", MB),
@@ -140,8 +140,9 @@ class Report:
         self.bars(axes[0], ways, [(kind, colour, [("work", kind)]) for kind, colour in KINDS.items()])
         ends = [sum(self.mid(w, "work", kind) for kind in KINDS) / MB for w in ways]
         taken = [self.mid(w, "work", "may_be_taken") / MB for w in ways]
-        axes[0].barh(ways, taken, left=[e - t for e, t in zip(ends, taken)], fill=False, hatch="///", edgecolor="#b03030",
-                     lw=1, label="the host may take it without I/O")
+        some = [i for i, t in enumerate(taken) if t]
+        axes[0].barh([ways[i] for i in some], [taken[i] for i in some], left=[ends[i] - taken[i] for i in some], fill=False,
+                     hatch="///", edgecolor="#b03030", lw=1, label="the host may take it without I/O")
         axes[0].set(title="Resident after work and a pause (MB)", xlim=(0, recorded["memory"] * 1.02))
         io = [("host: out", "#8c2d2d", "paged_out"), ("host: in", "#e08e0b", "paged_in"), ("guest reads again", "#1b6ca8", "read")]
         for axis, title, phases in ((axes[1], f"I/O: {recorded['limit']} MB may be resident, and work again (MB)", ("short", "again")),
@@ -152,7 +153,7 @@ class Report:
             axis.title.set_size(9)
             axis.legend(frameon=False, fontsize=8, ncol=3, loc="upper center", bbox_to_anchor=(0.5, -0.08))
         axes[2].sharex(axes[1])                 # or they could not be compared
-        axes[2].autoscale_view()
+        axes[1].set_xlim(0, 1.05 * max(bar.get_x() + bar.get_width() for axis in axes[1:] for bar in axis.patches))
         axes[0].invert_yaxis()
         self.save(fig, out, "benefit-short")
 

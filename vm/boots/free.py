@@ -167,19 +167,18 @@ def reporting(boot, guest):
 def nodat(boot, guest):
     """Page tables are known to the host as such; what is none of them any more, but was, is not."""
     guest.sh(f"cd /tmp; for i in $(seq 30); do {PROGRAM} --loop munmap {2 << 20} 2; ls -R /sys/kernel; done >/dev/null")
-    runs, dump = [], []
+    before, after, dump = [], [], []
 
-    # What is a page table while the list is made still is one afterwards: nobody ends meanwhile,
-    # and the tables of those that did before are gone by then, which takes an RCU grace period.
+    # What is a page table before and after the states are looked at was one meanwhile: nobody starts then. Nobody ends
+    # either, but what ended before may leave one to an idle CPU for some time, and others for an RCU grace period.
     def line(text):
         if text == "end":
             dump.append(guest.hmp(f"info cmma 0 {guest.memory // PAGE}"))
         elif text[:1].isdigit():
-            runs.append(tuple(map(int, text.split())))
+            (after if dump else before).append(tuple(map(int, text.split())))
 
-    guest.sh(f"mkfifo /tmp/p; {PROGRAM} --pages {KPF_PGTABLE} 2 >/tmp/p & while read l; do echo $l; done </tmp/p; "
-             "echo end; wait; rm /tmp/p", each=line)
-    tables = pages(runs)
+    guest.sh(f"{PROGRAM} --pages {KPF_PGTABLE} 2", each=line)
+    tables = pages(before) & pages(after)
     text = "".join(dump[0].splitlines()[1:])
     dat = {i for i in range(guest.memory // PAGE) if not int(text[2 * i:2 * i + 2], 16) & NODAT}
     lru = flagged(guest, KPF_LRU)

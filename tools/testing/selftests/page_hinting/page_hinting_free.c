@@ -6,7 +6,8 @@
  * page_hinting_free [-l] [TEST|PREFIX*]...	the tests
  * page_hinting_free --loop KIND BYTES TIMES	only allocate and free
  * page_hinting_free --pages FLAG [SECONDS]	runs with a kpageflag, "pfn count",
- *						wait before and after
+ *						after so long; once more as
+ *						long after saying "end"
  * page_hinting_free --hold BYTES FLAGFILE	lock as much anonymous memory, and a
  *						file of the same size, create
  *						FLAGFILE, wait until it is gone,
@@ -133,15 +134,12 @@ static int loop_main(char **argv)
 	return 1;
 }
 
-static int pages_main(unsigned int flag, unsigned int seconds)
+static bool print_pages(int fd, unsigned int flag)
 {
 	unsigned long pfn = 0, start = 0, flags[512];
-	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
 	ssize_t i, n;
 
-	if (fd < 0)
-		return 1;
-	sleep(seconds);
+	lseek(fd, 0, SEEK_SET);
 	while ((n = read(fd, flags, sizeof(flags))) > 0) {
 		for (i = 0; i < n / 8; i++, pfn++) {
 			if (flags[i] & (1UL << flag))
@@ -153,9 +151,24 @@ static int pages_main(unsigned int flag, unsigned int seconds)
 	}
 	if (start < pfn)
 		printf("%lu %lu\n", start, pfn - start);
-	fclose(stdout);
+	return !n;
+}
+
+static int pages_main(unsigned int flag, unsigned int seconds)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return 1;
 	sleep(seconds);
-	return n < 0;
+	if (!print_pages(fd, flag))
+		return 1;
+	if (!seconds)
+		return 0;
+	printf("end\n");
+	fflush(stdout);
+	sleep(seconds);
+	return !print_pages(fd, flag);
 }
 
 /* Content that nobody can read from elsewhere, to be moved while it is locked */
