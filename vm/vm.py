@@ -434,6 +434,13 @@ class Guest:
     def set(self, **args):
         return self.qmp("s390-page-hinting-set", **{k.replace("_", "-"): v for k, v in args.items()})
 
+    def balloon(self, size, seconds=0):
+        """Ask the guest to keep no more than `size` bytes of its memory, and wait that long for it at most."""
+        self.qmp("balloon", value=size)
+        end = time.time() + seconds
+        while time.time() < end and self.qmp("query-balloon")["actual"] > size:
+            time.sleep(0.1)
+
     def discard(self, unused=False, volatile=True, **args):
         return self.qmp("s390-page-hinting-discard", unused=unused, volatile=volatile, **args)["discarded"]
 

@@ -50,17 +50,14 @@ def released(boot, guest):
     guest.set(resident_limit=0)
     guest.sh("echo 3 >/proc/sys/vm/drop_caches")
     before = guest.stats()["blocks"]["preserved"]
-    guest.qmp("balloon", value=BALLOONED)
-    end = time.time() + 60
-    while guest.qmp("query-balloon")["actual"] > BALLOONED and time.time() < end:
-        time.sleep(0.1)
+    guest.balloon(BALLOONED, 60)
     stats = guest.stats()
     left, dropped = stats["blocks"]["preserved"], stats["paging"]["dropped-released"]
     boot.tap.point(dropped > 32 << 8 and before - left >= dropped,
                    f"{boot.name}: {before} pages were in the file, {dropped} released (more than {32 << 8}), {left} are left")
     size = os.stat(os.path.join(boot.work, f"{boot.name}.pages")).st_blocks // (PAGE // 512)
     boot.tap.point(size <= left, f"{boot.name}: the file has {size} blocks")
-    guest.qmp("balloon", value=boot.options["memory"] << 20)
+    guest.balloon(boot.options["memory"] << 20)
     guest.sh(fill)
     sums = guest.out("md5sum /mnt/test/file")
     came = guest.stats()["paging"]["in"] - stats["paging"]["in"]
