@@ -8,7 +8,7 @@ help:
 	@echo 'make run           build all, run the demonstration in a guest, print what happened'
 	@echo 'make test          all tests (STAGES="apply model ..." for some of them)'
 	@echo 'make bench         what it costs, beside the base kernel (RECORD=1: keep the figures)'
-	@echo 'make benefit       what it gives, beside what else one could use (an hour)'
+	@echo 'make benefit       what it gives, beside what else one could use (an hour; RECORD=1 as above)'
 	@echo 'make mutants       take each hook away, and see which test notices (two hours)'
 	@echo 'make shell         the same guest with a shell'
 	@echo 'make apply LINUX=DIR     put the series on your own tree (7.3.y, 6.12.y), or some of it: PARTS="1 2"'
