@@ -48,11 +48,14 @@ kmake() { make -C "$src" O="$out" ARCH=s390 CROSS_COMPILE="$CROSS" -j"$JOBS" "$@
 
 # Merge the fragments and insist that each line took effect.
 configure() {
-	local f=() i
+	local f=() i symbol without=(-e '^$')
+	# the base kernel, and one with the first parts, do not have all of the symbols
+	while ((base)) || [[ -n ${PARTS-} ]] && read -r symbol; do
+		grep -qx "config $symbol" "$src/mm/Kconfig" || without+=(-e "CONFIG_$symbol")
+	done < <(sed -n 's/.*CONFIG_\(PAGE_HINTING[A-Z_]*\).*/\1/p' "${fragments[@]}" | sort -u)
 	for i in "${!fragments[@]}"; do
 		f[i]=$out/fragment.$i
-		# a base kernel does not know the symbol
-		grep -v "^${without:-$}" "${fragments[i]}" >"${f[i]}" || true
+		grep -vw "${without[@]}" "${fragments[i]}" >"${f[i]}" || true
 	done
 	# allnoconfig, not olddefconfig: what nobody asked for stays out
 	cd "$out"
@@ -64,12 +67,6 @@ configure() {
 }
 
 build() {
-	without=''
-	if ((base)); then
-		without='\(# \)\?CONFIG_PAGE_HINTING'
-	elif [[ -n ${PARTS-} ]]; then	# what only a later one has
-		without='\(# \)\?CONFIG_PAGE_HINTING_'
-	fi
 	mkdir -p "$out"
 	say "configuring $config"
 	configure
