@@ -100,9 +100,14 @@
  *    BPF) may use such a stale entry. So it may without page hinting, and find
  *    content of the next owner. Here, it finds what has been in the page, zeros,
  *    or an exception for which it has an entry in the exception table.
- *    Where folios are unmapped in batches, and their locks and references are
- *    given up before the flush, none of this holds, and the feature is not
- *    offered (ARCH_WANT_BATCHED_UNMAP_TLB_FLUSH).
+ *    Reclaim, migration and khugepaged may defer the flush for many folios, and
+ *    give up lock and reference of some before it (TTU_BATCH_FLUSH, where there
+ *    is ARCH_WANT_BATCHED_UNMAP_TLB_FLUSH). When it comes, only they know. But
+ *    whoever defers it disarms the folio after its entry has been cleared
+ *    (page_hint_flush_pending()), so it can only be volatile if it has been
+ *    armed later than that. Between arming a folio and making it volatile, the
+ *    clock goes past the end of memory once, and flushes the TLB of all CPUs
+ *    there. That is one flush in each period in which any folio was armed.
  *
  * 4. Dirty. Who holds a plain reference may dirty a folio without its lock,
  *    and put it, between our test and the freeze; see the comment in
@@ -191,25 +196,36 @@ struct page_hint_lock {
 
 static struct page_hint_lock page_hint_locks[1 << PAGE_HINT_LOCK_BITS];
 
-const struct page_hint_ops *page_hint_host __ro_after_init;
+/* Once set, it remains: a host that has gone may still be asked. */
+const struct page_hint_ops *page_hint_host;
 
 DEFINE_STATIC_KEY_FALSE(page_hint_key);
 
 DEFINE_STATIC_KEY_FALSE(page_hint_used_key);
 
-/*
- * One page lost loses the folio. With one page in a hundred taken by the host,
- * 27 % of the folios of order 5 are lost, and 92 % of those of order 8.
- */
-unsigned int page_hint_max_order = 5;
+unsigned int page_hint_min_order;
+unsigned int page_hint_max_order;
 unsigned int page_hint_block_devices;
 
-void __init page_hint_init_host(const struct page_hint_ops *ops)
+static int __init page_hint_locks_init(void)
 {
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(page_hint_locks); i++)
 		raw_spin_lock_init(&page_hint_locks[i].lock);
+	return 0;
+}
+core_initcall(page_hint_locks_init);
+
+/**
+ * page_hint_init_host - set what is asked from now on, and for good
+ * @ops: what the host has to offer
+ *
+ * Context: Process context. No folio has ever been volatile.
+ */
+void page_hint_init_host(const struct page_hint_ops *ops)
+{
+	page_hint_max_order = min(ops->max_order, MAX_PAGECACHE_ORDER);
 	page_hint_host = ops;
 }
 
@@ -244,13 +260,19 @@ enum page_hint_result {
 	PAGE_HINT_KEPT,
 	PAGE_HINT_WAS_LOST,
 	PAGE_HINT_RACED,	/* somebody else made it stable */
-	PAGE_HINT_UNKNOWN,	/* lock not available */
+	PAGE_HINT_UNKNOWN,	/* lock not available, or host busy */
 };
+
+/* So often is a host asked to be done that does what it promises, at most. */
+#define PAGE_HINT_TRIES	1000
 
 /*
  * Not to be traced or probed: a BPF program with the build ID of a user stack
  * looks up the page cache, and would meet the lock held on this very CPU. For
  * the same reason callers with interrupts disabled must not wait.
+ *
+ * Nor do they wait for a host that is just taking the folio. Others do, without
+ * the lock, which others may want that hash to it.
  */
 static noinline notrace enum page_hint_result
 page_hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
@@ -260,11 +282,14 @@ page_hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
 	long nr = folio_nr_pages(folio);
 	bool may_wait = !irqs_disabled();
 	unsigned long gone = __PG_GONE;
+	unsigned int tries = 0;
 	unsigned long flags;
+	int answer;
 
 	if (!folio_test_swapbacked(folio))
 		gone |= __PG_GONE_FILE;
 
+again:
 	if (!raw_spin_trylock_irqsave(lock, flags)) {
 		if (!may_wait)
 			return PAGE_HINT_UNKNOWN;
@@ -282,7 +307,18 @@ page_hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
 		 * barrier in folio_test_uptodate(): the content is not
 		 * accessed before that.
 		 */
-		if (page_hint_host->set_stable(folio_pfn(folio), nr)) {
+		answer = page_hint_host->set_stable(folio_pfn(folio), nr);
+		if (unlikely(answer == -EBUSY)) {
+			raw_spin_unlock_irqrestore(lock, flags);
+			if (!may_wait)
+				return PAGE_HINT_UNKNOWN;
+			if (++tries == PAGE_HINT_TRIES)
+				page_hint_failed();
+			/* The caller's reference keeps the folio what it is. */
+			page_hint_host->wait(folio_pfn(folio));
+			goto again;
+		}
+		if (answer) {
 			set_mask_bits(&folio->flags.f, gone, 0);
 			page_hint_account(folio, lost_event, nr, -nr);
 			result = PAGE_HINT_WAS_LOST;
@@ -296,6 +332,47 @@ page_hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
 	return result;
 }
 NOKPROBE_SYMBOL(page_hint_set_stable);
+
+static notrace int page_hint_try_free(unsigned long pfn, unsigned long nr)
+{
+	const struct page_hint_ops *host = page_hint_host;
+
+	return host->set_free ? host->set_free(pfn, nr) :
+				host->set_stable(pfn, nr);
+}
+NOKPROBE_SYMBOL(page_hint_try_free);
+
+/*
+ * What becomes of the frames does not matter, but a host that is still taking
+ * them would take what their next owner has in them. So this waits for as long as
+ * it takes, as for a page that the host has to page in. A host that has not been
+ * done in time gets nothing more to take.
+ */
+static notrace void page_hint_set_free(unsigned long pfn, unsigned long nr)
+{
+	unsigned int tries = 0;
+
+	while (page_hint_try_free(pfn, nr) == -EBUSY) {
+		if (++tries == PAGE_HINT_TRIES)
+			page_hint_failed();
+		page_hint_host->wait(pfn);
+	}
+}
+NOKPROBE_SYMBOL(page_hint_set_free);
+
+/* On the way out of the kernel: that must not hang, whatever the host does. */
+static notrace void page_hint_set_free_bounded(unsigned long pfn,
+					       unsigned long nr)
+{
+	unsigned int tries;
+
+	for (tries = 0; tries < PAGE_HINT_TRIES; tries++) {
+		if (page_hint_try_free(pfn, nr) != -EBUSY)
+			return;
+		page_hint_host->wait(pfn);
+	}
+}
+NOKPROBE_SYMBOL(page_hint_set_free_bounded);
 
 /* The other half, under the same rules. @expected is the reference count. */
 static noinline notrace bool
@@ -459,7 +536,7 @@ void __page_hint_free(struct folio *folio)
 	VM_WARN_ON_ONCE_FOLIO(folio_ref_count(folio), folio);
 
 	if (state == __PG_VOLATILE) {
-		page_hint_host->set_stable(folio_pfn(folio), nr);
+		page_hint_set_free(folio_pfn(folio), nr);
 		page_hint_account(folio, PAGE_HINT_FREED, nr, -nr);
 	}
 	set_mask_bits(&folio->flags.f, __PG_HINTING, 0);
@@ -710,6 +787,8 @@ bool __page_hint_refault(struct folio *folio)
 
 	/* From here on, not to be uptodate means a failed read. */
 	clear_bit(PG_discard, &folio->flags.f);
+	/* What an architecture knows of its caches was about other memory. */
+	flush_dcache_folio(folio);
 	lruvec_stat_mod_folio(folio, WORKINGSET_REFAULT_BASE +
 			      folio_is_file_lru(folio), folio_nr_pages(folio));
 	/* As workingset_discard() would say. It tells all who wait for it. */
@@ -839,7 +918,7 @@ bool page_hint_fault(unsigned long pfn)
 		discarded = page_hint_discarded(pfn, 1);
 	} else {
 		/* Memory of a crashed kernel: nobody else will make it stable. */
-		page_hint_host->set_stable(pfn, 1);
+		page_hint_set_free_bounded(pfn, 1);
 	}
 	if (discarded)
 		page_hint_report(pfn);
@@ -876,6 +955,25 @@ void page_hint_leave(void)
 		if (pfn_to_online_page(pfn + 1) == page + 1)
 			nr = clamp(compound_nr(page), 1UL,
 				   1UL << MAX_PAGECACHE_ORDER);
-		page_hint_host->set_stable(pfn, nr);
+		page_hint_set_free_bounded(pfn, nr);
 	}
+}
+
+/**
+ * page_hint_leave_range - make frames stable that another kernel is about to use
+ * @pfn: the first one
+ * @end: the one after the last
+ *
+ * For a crash kernel that gets memory which this kernel has used for page cache
+ * (crashkernel=...,cma). Looks at no page, as these may be wrong in a panic.
+ * Whatever folio there is in the range is all in it.
+ *
+ * Context: Any, takes no locks. All other CPUs have been stopped, for good.
+ */
+void page_hint_leave_range(unsigned long pfn, unsigned long end)
+{
+	if (!static_key_enabled(&page_hint_used_key))
+		return;
+	for (; pfn < end; pfn++)
+		page_hint_set_free_bounded(pfn, 1);
 }

@@ -55,11 +55,14 @@ static inline bool page_hint_ready(const struct folio *folio)
 }
 
 extern const struct page_hint_ops *page_hint_host;
+extern unsigned int page_hint_min_order;
 extern unsigned int page_hint_max_order;
 extern unsigned int page_hint_block_devices;
 extern struct dentry *page_hint_debugfs;
 
 void page_hint_init_host(const struct page_hint_ops *ops);
+int page_hint_change_mode(enum page_hint_mode mode);
+int page_hint_pass(void);
 bool page_hint_discarded(unsigned long pfn, unsigned long nr);
 bool page_hint_mapping_eligible(struct address_space *mapping);
 bool page_hint_eligible(struct folio *folio);
@@ -106,6 +109,30 @@ static inline void page_hint_free(struct folio *folio)
 	if (static_branch_unlikely(&page_hint_used_key) &&
 	    folio_test_hinted(folio))
 		__page_hint_free(folio);
+}
+
+/**
+ * page_hint_flush_pending - a folio was unmapped, and the TLB is flushed later
+ * @folio: the folio
+ *
+ * Disarms it, so that the clock passes its end once between this and the folio
+ * becoming volatile, and flushes there. To be called after the page table entry
+ * has been cleared.
+ *
+ * Context: Process context. The caller holds the folio lock.
+ */
+static inline void page_hint_flush_pending(struct folio *folio)
+{
+	if (!static_branch_unlikely(&page_hint_key))
+		return;
+	/*
+	 * Either the clock, which arms without a lock, finds the entry cleared
+	 * when it flushes, or this finds the folio armed. Pairs with the full
+	 * barriers of the compare-and-swap in page_hint_visit() and of
+	 * set_mask_bits() in page_hint_arm().
+	 */
+	smp_mb();
+	folio_make_stable(folio);
 }
 
 /**
@@ -317,6 +344,10 @@ static inline bool page_hint_ready(const struct folio *folio)
 }
 
 static inline void page_hint_free(struct folio *folio)
+{
+}
+
+static inline void page_hint_flush_pending(struct folio *folio)
 {
 }
 

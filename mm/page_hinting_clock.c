@@ -46,10 +46,13 @@
 #include <linux/rmap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/suspend.h>
 #include <linux/swap.h>
 #include <linux/sysfs.h>
 #include <linux/vmstat.h>
 #include <linux/workqueue.h>
+
+#include <asm/tlbflush.h>
 
 #include "internal.h"
 #include "page_alloc.h"
@@ -98,6 +101,12 @@
 static DEFINE_MUTEX(page_hint_mutex);
 
 static enum page_hint_mode page_hint_mode = PAGE_HINT_MODE_UNUSED;
+/* What was asked for, if it is possible. */
+static enum page_hint_mode page_hint_wanted = PAGE_HINT_MODE_UNUSED;
+/* There is a host now. */
+static bool page_hint_present;
+/* The machine is being suspended, or its image is being taken or restored. */
+static bool page_hint_sleeping;
 /* Set without the mutex, for its owner to be quick. Never cleared. */
 static bool page_hint_rebooting;
 /* Set in any context, and never cleared: the host is not to be trusted. */
@@ -262,6 +271,9 @@ static bool page_hint_split(struct folio *folio)
 	if (folio_order(folio) <= order)
 		return false;
 	order = max(order, mapping_min_folio_order(mapping));
+	/* In one piece it is as good as it would be in pieces, to this host. */
+	if (order < page_hint_min_order)
+		return false;
 	if (folio_order(folio) <= order ||
 	    !filemap_release_folio(folio, GFP_NOWAIT) ||
 	    !i_mmap_trylock_read(mapping))
@@ -287,6 +299,8 @@ static void page_hint_visit_folio(struct folio *folio)
 			page_hint_clock.work++;
 		return;
 	}
+	if (folio_order(folio) < page_hint_min_order)
+		return;
 	if (!page_hint_eligible(folio)) {
 		/* None if it is anonymous, as memory given up by MADV_FREE is. */
 		mapping = folio_mapping(folio);
@@ -386,6 +400,8 @@ static unsigned long page_hint_visit(struct page *page, unsigned long pfn,
 		return clamp(compound_nr(page), 1UL, max);
 	if (flags & BIT(PG_head))
 		return page_hint_visit_slow(page);
+	if (page_hint_min_order && !(flags & BIT(PG_discard)))
+		return 1;
 	if (!(flags & BIT(PG_uptodate))) {
 		if ((flags & __PG_HINTING) == __PG_LOST)
 			page_hint_visit_slow(page);
@@ -431,6 +447,20 @@ static unsigned long page_hint_visit_block(unsigned long pfn, unsigned long nr)
 	return pfn - start;
 }
 
+/*
+ * Whoever defers the flush of a TLB may keep stale entries for as long as it
+ * likes, but disarms the folio: what is still armed at its next visit has lost
+ * its mappings, if it had any, before it was armed. A flush between the two
+ * visits is one that the folio needs, whether it comes to that later or not. If
+ * nothing has been armed in this round, the last one has flushed for all.
+ */
+static void page_hint_flush_deferred(void)
+{
+	if (IS_ENABLED(CONFIG_ARCH_WANT_BATCHED_UNMAP_TLB_FLUSH) &&
+	    page_hint_clock.work)
+		flush_tlb_all();
+}
+
 /* Visit the next @nr frames. Return: 0, or -EINTR if somebody wants it to end. */
 static int page_hint_advance(unsigned long nr)
 {
@@ -452,6 +482,7 @@ static int page_hint_advance(unsigned long nr)
 			page_hint_clock.rounds++;
 			page_hint_clock.lazy = !page_hint_clock.work;
 			page_hint_clock.ended = jiffies;
+			page_hint_flush_deferred();
 			page_hint_clock.work = 0;
 			memset(page_hint_clock.passed_over, 0,
 			       sizeof(page_hint_clock.passed_over));
@@ -618,6 +649,10 @@ static int page_hint_set_mode(enum page_hint_mode mode)
 		return 0;
 	if (mode > old && READ_ONCE(page_hint_has_failed))
 		return -EIO;
+	if (mode > old && !page_hint_present)
+		return -ENODEV;
+	if (mode == PAGE_HINT_MODE_ON && page_hint_sleeping)
+		return -EBUSY;
 	if (mode == PAGE_HINT_MODE_ON) {
 		err = page_hint_host->enable(page_hint_force);
 		if (err)
@@ -660,7 +695,8 @@ static DECLARE_WORK(page_hint_reboot_do, page_hint_reboot_work);
 /*
  * What comes next, a new kernel or the loader of one, has no idea of volatile
  * frames. This must not hang, whatever the owner of the mutex, or memory hotplug,
- * is waiting for. page_hint_leave() does what could not be done in time.
+ * is waiting for. What could not be done in time is left to page_hint_leave(), or,
+ * if page states are shared with a device, to its reset: it forgets them then.
  */
 static int page_hint_reboot(struct notifier_block *nb, unsigned long action,
 			    void *data)
@@ -675,6 +711,46 @@ static int page_hint_reboot(struct notifier_block *nb, unsigned long action,
 static struct notifier_block page_hint_reboot_nb = {
 	.notifier_call = page_hint_reboot,
 };
+
+/*
+ * An image of memory must not be taken or restored with frames in it that the
+ * host may take, or has taken: it knows nothing of the image. Nor does it of a
+ * machine whose devices are about to be suspended. This is early, while tasks
+ * still run, so that what reclaim has under way can end. If it is a kexec that
+ * will come back, nobody tells us, but then there is the device.
+ */
+static int page_hint_pm(struct notifier_block *nb, unsigned long action,
+			void *data)
+{
+	int err = 0;
+
+	mutex_lock(&page_hint_mutex);
+	switch (action) {
+	case PM_HIBERNATION_PREPARE:
+	case PM_SUSPEND_PREPARE:
+	case PM_RESTORE_PREPARE:
+		if (page_hint_mode == PAGE_HINT_MODE_ON)
+			err = page_hint_set_mode(PAGE_HINT_MODE_UNUSED);
+		page_hint_sleeping = !err;
+		break;
+	case PM_POST_HIBERNATION:
+	case PM_POST_SUSPEND:
+	case PM_POST_RESTORE:
+		page_hint_sleeping = false;
+		if (page_hint_present && !READ_ONCE(page_hint_rebooting))
+			page_hint_set_mode(page_hint_wanted);
+		break;
+	}
+	mutex_unlock(&page_hint_mutex);
+	return notifier_from_errno(err);
+}
+
+static int __init page_hint_pm_init(void)
+{
+	pm_notifier(page_hint_pm, 0);
+	return 0;
+}
+late_initcall(page_hint_pm_init);
 
 /*
  * If it does not make a frame stable, even when asked again and again, there is
@@ -725,6 +801,26 @@ static ssize_t mode_show(struct kobject *kobj, struct kobj_attribute *attr,
 			  page_hint_mode_names[READ_ONCE(page_hint_mode)]);
 }
 
+/**
+ * page_hint_change_mode - change how much the host is told
+ * @mode: the new mode
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, or why it is as it was.
+ */
+int page_hint_change_mode(enum page_hint_mode mode)
+{
+	int err;
+
+	if (mutex_lock_killable(&page_hint_mutex))
+		return -EINTR;
+	err = page_hint_rebooting ? -EBUSY : page_hint_set_mode(mode);
+	if (!err)
+		page_hint_wanted = mode;
+	mutex_unlock(&page_hint_mutex);
+	return err;
+}
+
 static ssize_t mode_store(struct kobject *kobj, struct kobj_attribute *attr,
 			  const char *buf, size_t count)
 {
@@ -733,10 +829,7 @@ static ssize_t mode_store(struct kobject *kobj, struct kobj_attribute *attr,
 
 	if (mode < 0)
 		return mode;
-	if (mutex_lock_killable(&page_hint_mutex))
-		return -EINTR;
-	err = page_hint_rebooting ? -EBUSY : page_hint_set_mode(mode);
-	mutex_unlock(&page_hint_mutex);
+	err = page_hint_change_mode(mode);
 	return err ?: count;
 }
 
@@ -821,13 +914,16 @@ static int pass_get(void *data, u64 *rounds)
 	return 0;
 }
 
-/* Visit each frame, now. */
-static int pass_set(void *data, u64 value)
+/**
+ * page_hint_pass - have the clock visit each frame once, now
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, -EOPNOTSUPP if nothing is to become volatile, or -EINTR.
+ */
+int page_hint_pass(void)
 {
 	int err = -EOPNOTSUPP;
 
-	if (value != 1)
-		return -EINVAL;
 	/* Who asks for each frame means those in the other CPUs' batches, too. */
 	lru_add_drain_all();
 	if (mutex_lock_killable(&page_hint_mutex))
@@ -841,9 +937,15 @@ static int pass_set(void *data, u64 value)
 	return err;
 }
 
+static int pass_set(void *data, u64 value)
+{
+	return value == 1 ? page_hint_pass() : -EINVAL;
+}
+
 DEFINE_DEBUGFS_ATTRIBUTE(pass_fops, pass_get, pass_set, "%llu\n");
 
-static void __init page_hint_create_debugfs(void)
+/* Whether there is a host or not: it may come later. */
+static int __init page_hint_create_debugfs(void)
 {
 	static struct page_hint_number mapped_every = {
 		&page_hint_mapped_every, 1, PAGE_HINT_MAPPED_EVERY_MAX,
@@ -863,10 +965,12 @@ static void __init page_hint_create_debugfs(void)
 	debugfs_create_file_unsafe("block_devices", 0600, dir, &block_devices,
 				   &number_fops);
 	page_hint_debugfs = dir;
+	return 0;
 }
+fs_initcall(page_hint_create_debugfs);
 
 /* What page_hinting= asked for; without it, the default is chosen. */
-static int page_hint_boot_mode __initdata = -1;
+static int page_hint_boot_mode __ro_after_init = -1;
 
 static int __init page_hint_setup(char *str)
 {
@@ -889,7 +993,9 @@ static int __init page_hint_setup(char *str)
 	page_hint_boot_mode = mode;
 	page_hint_mode = mode == PAGE_HINT_MODE_OFF ? PAGE_HINT_MODE_OFF :
 					       PAGE_HINT_MODE_UNUSED;
-	page_hint_unused_at_boot = mode != PAGE_HINT_MODE_OFF;
+	page_hint_wanted = mode < 0 ? page_hint_mode : mode;
+	if (IS_ENABLED(CONFIG_PAGE_HINTING_FREE))
+		page_hint_unused_at_boot = mode != PAGE_HINT_MODE_OFF;
 	return 0;
 }
 early_param("page_hinting", page_hint_setup);
@@ -898,36 +1004,85 @@ early_param("page_hinting", page_hint_setup);
  * page_hint_register - a host with hinting has been found
  * @ops: what it has to offer
  *
- * Switches on what the boot parameter asks for, or else hints on free pages
- * only, and makes the controls appear. There can be one host.
+ * Switches on what was asked for, by the boot parameter or in sysfs while there
+ * was a host before, or else hints on free pages only, and makes the controls
+ * appear in sysfs. There can be one host at a time, and only one of its kind.
  *
- * Context: Process context during boot, after postcore_initcall.
+ * Context: Process context, after postcore_initcall.
  * Return: 0, -EBUSY if there is a host already, or the error of sysfs.
  */
-int __init page_hint_register(const struct page_hint_ops *ops)
+int page_hint_register(const struct page_hint_ops *ops)
 {
-	enum page_hint_mode mode = page_hint_mode;
 	int err;
 
-	if (page_hint_host)
+	mutex_lock(&page_hint_mutex);
+	if (page_hint_present || (page_hint_host && page_hint_host != ops)) {
+		mutex_unlock(&page_hint_mutex);
 		return -EBUSY;
-	page_hint_init_host(ops);
+	}
+	if (!page_hint_host)
+		page_hint_init_host(ops);
+	page_hint_min_order = ops->min_order;
+	page_hint_present = true;
+	mutex_unlock(&page_hint_mutex);
+
 	err = sysfs_create_group(mm_kobj, &page_hint_attr_group);
-	if (err)
+	if (err) {
+		mutex_lock(&page_hint_mutex);
+		page_hint_present = false;
+		mutex_unlock(&page_hint_mutex);
 		return err;
-	page_hint_create_debugfs();
+	}
 	register_reboot_notifier(&page_hint_reboot_nb);
 
-	if (page_hint_boot_mode >= 0)
-		mode = page_hint_boot_mode;
 	mutex_lock(&page_hint_mutex);
-	err = page_hint_set_mode(mode);
+	/* When the machine is awake again, it is set by page_hint_pm(). */
+	if (READ_ONCE(page_hint_rebooting))
+		err = -EBUSY;
+	else if (!page_hint_sleeping)
+		err = page_hint_set_mode(page_hint_wanted);
 	pr_info("%s, mode %s (%s)\n", ops->name,
 		page_hint_mode_names[page_hint_mode],
-		err ? "not able to do what the boot parameter asks for" :
-		page_hint_boot_mode >= 0 ? "boot parameter" : "default");
-	if (page_poisoning_enabled_static())
+		page_hint_sleeping ? "until all is awake again" :
+		err ? "not able to do what was asked for" :
+		page_hint_boot_mode == page_hint_wanted ? "boot parameter" :
+		page_hint_wanted == PAGE_HINT_MODE_UNUSED ? "default" :
+							    "as before");
+	if (IS_ENABLED(CONFIG_PAGE_HINTING_FREE) &&
+	    page_poisoning_enabled_static())
 		pr_info("free pages are poisoned, and are not hinted\n");
 	mutex_unlock(&page_hint_mutex);
 	return 0;
+}
+
+/* A worker gets no signals that would make it give up. */
+static void page_hint_unregister_work(struct work_struct *work)
+{
+	mutex_lock(&page_hint_mutex);
+	if (page_hint_mode == PAGE_HINT_MODE_ON)
+		page_hint_set_mode(PAGE_HINT_MODE_UNUSED);
+	page_hint_present = false;
+	mutex_unlock(&page_hint_mutex);
+}
+
+static DECLARE_WORK(page_hint_unregister_do, page_hint_unregister_work);
+
+/**
+ * page_hint_unregister - the host is about to go
+ *
+ * Makes all folios stable. For hosts that hint on no free pages: nobody knows
+ * where these are. What has been asked for is remembered for the next one.
+ *
+ * Context: Process context, may sleep, and waits for reclaim to finish what it
+ * has begun. Must not be called by two, nor by who holds memory hotplug off.
+ * Return: true if no folio is volatile, and none will be. False if a restart
+ * could not wait for all of them: then the host's operations may still be called.
+ */
+bool page_hint_unregister(void)
+{
+	sysfs_remove_group(mm_kobj, &page_hint_attr_group);
+	unregister_reboot_notifier(&page_hint_reboot_nb);
+	queue_work(system_dfl_wq, &page_hint_unregister_do);
+	flush_work(&page_hint_unregister_do);
+	return !static_key_enabled(&page_hint_key);
 }

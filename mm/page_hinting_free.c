@@ -59,7 +59,6 @@
 DEFINE_STATIC_KEY_FALSE(page_hint_unused_key);
 DEFINE_STATIC_KEY_FALSE(page_hint_unused_used_key);
 
-/* page_hinting=off says no. */
 bool page_hint_unused_at_boot __initdata = true;
 
 /**

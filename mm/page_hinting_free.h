@@ -8,9 +8,12 @@
 struct list_head;
 struct page;
 
-#ifdef CONFIG_PAGE_HINTING
+/* page_hinting=off says no. */
+extern bool page_hint_unused_at_boot;
+
+#ifdef CONFIG_PAGE_HINTING_FREE
 /*
- * What an architecture that selects ARCH_HAS_PAGE_HINTING has to offer:
+ * What an architecture that selects ARCH_HAS_PAGE_HINTING_FREE has to offer:
  *
  * arch_page_hint() - is there a host that wants to know of free pages?
  *
@@ -30,8 +33,6 @@ struct page;
 DECLARE_STATIC_KEY_FALSE(page_hint_unused_key);
 /* Some may be. Set before the above, and never cleared again. */
 DECLARE_STATIC_KEY_FALSE(page_hint_unused_used_key);
-
-extern bool page_hint_unused_at_boot;
 
 void page_hint_init(void);
 void page_hint_unused_enable(void);
@@ -103,6 +104,14 @@ static inline void page_hint_init(void)
 {
 }
 
+static inline void page_hint_unused_enable(void)
+{
+}
+
+static inline void page_hint_unused_disable(void)
+{
+}
+
 static inline bool page_hint_unused_wanted(void)
 {
 	return false;
@@ -120,5 +129,5 @@ static inline void page_hint_used_list(struct list_head *list, int count,
 				       unsigned int order)
 {
 }
-#endif /* CONFIG_PAGE_HINTING */
+#endif /* CONFIG_PAGE_HINTING_FREE */
 #endif /* _MM_PAGE_HINTING_FREE_H */

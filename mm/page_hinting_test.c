@@ -18,6 +18,7 @@
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/rmap.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
@@ -386,6 +387,43 @@ out:
 DEFINE_DEBUGFS_ATTRIBUTE(test_unmap_fops, NULL, test_unmap, "%llu\n");
 
 /*
+ * Reclaim unmaps a folio that is armed, and has second thoughts. The caller may
+ * not flush for long after that. 0 if the folio has been disarmed, -EUCLEAN if
+ * not, and -EAGAIN if it was not suitable, or there was nothing to be flushed.
+ */
+static int test_flush_pending(void *data, u64 pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+	struct folio *folio;
+	int err = -EAGAIN;
+
+	if (!IS_ENABLED(CONFIG_ARCH_WANT_BATCHED_UNMAP_TLB_FLUSH) ||
+	    !static_key_enabled(&page_hint_key))
+		return -EOPNOTSUPP;
+	if (!page)
+		return -ENXIO;
+	folio = page_folio(page);
+	if (!folio_try_get(folio))
+		return -ENXIO;
+	folio_lock(folio);
+	folio_make_stable(folio);
+	try_to_unmap_flush();
+	if (page_hint_eligible(folio) && folio_mapped(folio)) {
+		set_mask_bits(&folio->flags.f, __PG_HINTING, __PG_ARMED);
+		try_to_unmap(folio, TTU_SYNC | TTU_BATCH_FLUSH);
+#ifdef CONFIG_ARCH_WANT_BATCHED_UNMAP_TLB_FLUSH
+		if (current->tlb_ubc.flush_required)
+			err = page_hint_state(folio) ? -EUCLEAN : 0;
+#endif
+	}
+	folio_unlock(folio);
+	folio_put(folio);
+	return err;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(test_flush_pending_fops, NULL, test_flush_pending,
+			 "%llu\n");
+
+/*
  * The memory cgroup of a frame, as the reclaim of its parent sees it: "protect"
  * calculates how much of it is protected, and "protected" tells whether that is
  * still so, or -EUCLEAN.
@@ -576,8 +614,6 @@ static int __init page_hint_test_init(void)
 {
 	struct dentry *dir = page_hint_debugfs;
 
-	if (!page_hint_host)
-		return 0;
 	debugfs_create_file_unsafe("nofault", 0200, dir, NULL,
 				   &test_nofault_fops);
 	debugfs_create_file_unsafe("nofault_irq", 0200, dir, NULL,
@@ -598,6 +634,8 @@ static int __init page_hint_test_init(void)
 	debugfs_create_file_unsafe("freeze", 0200, dir, (void *)1UL,
 				   &test_hold_fops);
 	debugfs_create_file_unsafe("unmap", 0200, dir, NULL, &test_unmap_fops);
+	debugfs_create_file_unsafe("flush_pending", 0200, dir, NULL,
+				   &test_flush_pending_fops);
 	debugfs_create_file_unsafe("protect", 0200, dir, NULL,
 				   &test_protect_fops);
 	debugfs_create_file_unsafe("protected", 0200, dir, (void *)1UL,

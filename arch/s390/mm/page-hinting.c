@@ -37,6 +37,11 @@
 #define ESSA_EXCEPTION		0x10
 /* How often to ask for something again that the host has not done. */
 #define ESSA_TRIES		16
+/*
+ * One page lost loses the folio. With one page in a hundred taken by the host,
+ * 27 % of the folios of order 5 are lost, and 92 % of those of order 8.
+ */
+#define ESSA_MAX_ORDER		5
 
 /*
  * Unlike essa(), this keeps the compiler from moving accesses to memory across
@@ -112,7 +117,7 @@ static __always_inline unsigned long essa_stable(unsigned long paddr)
 	return essa_ordered(paddr, ESSA_SET_STABLE_NODAT);
 }
 
-static notrace bool essa_set_stable(unsigned long pfn, unsigned long nr)
+static notrace int essa_set_stable(unsigned long pfn, unsigned long nr)
 {
 	unsigned long paddr = PFN_PHYS(pfn);
 	bool lost = false;
@@ -225,6 +230,7 @@ static struct page_hint_ops essa_ops __ro_after_init = {
 	.set_stable	= essa_set_stable,
 	.is_discarded	= essa_is_discarded,
 	.enable		= essa_enable,
+	.max_order	= ESSA_MAX_ORDER,
 };
 
 static int __init essa_init(void)

@@ -911,6 +911,88 @@ static void unmap_does_not_wait(void)
 	victims_remove(&v);
 }
 
+struct stale {
+	struct victims *v;
+	const char *map;
+	bool stop;
+	unsigned long rounds;
+	unsigned int wrong;
+};
+
+/* Looks at the first bytes of each page, and never enters the kernel for it */
+static void *stale_reader(void *arg)
+{
+	unsigned char good[FEW][PH_GRANULE];
+	struct stale *s = arg;
+	unsigned int i;
+
+	for (i = 0; i < FEW; i++)
+		ph_fill(good[i], ID, i * ph_page, PH_GRANULE, 1);
+	while (!__atomic_load_n(&s->stop, __ATOMIC_RELAXED)) {
+		for (i = 0; i < FEW; i++)
+			if (memcmp(s->map + i * ph_page, good[i], PH_GRANULE))
+				s->wrong++;
+		__atomic_add_fetch(&s->rounds, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/* Wait until the reader has been round once more */
+static void stale_round(struct stale *s)
+{
+	unsigned long from = __atomic_load_n(&s->rounds, __ATOMIC_RELAXED);
+	double end = ph_now() + 60;
+
+	while (__atomic_load_n(&s->rounds, __ATOMIC_RELAXED) < from + 2 &&
+	       ph_now() < end)
+		usleep(100);
+}
+
+/*
+ * Who reclaims unmaps pages, and keeps the entries in the TLB of another CPU for
+ * later. They must be gone before the host takes what they lead to.
+ */
+static void flush_is_pending(void)
+{
+	struct victims v = victims_new(FEW);
+	int fd = debug_open("flush_pending");
+	struct stale s = { .v = &v };
+	unsigned int i, err, done = 0, round;
+	pthread_t thread;
+
+	if (ph_cpus < 2)
+		ph_skip("needs two CPUs");
+	s.map = ph_map(&v.f, PROT_READ, MAP_SHARED);
+	ph_touch(s.map, v.f.size);
+	ph_check(!pthread_create(&thread, NULL, stale_reader, &s));
+	for (round = 0; round < 8; round++) {
+		stale_round(&s);
+		for (i = 0; i < FEW; i++) {
+			err = debug_do(fd, v.pfn[i]);
+			if (err == EOPNOTSUPP)
+				break;
+			if (err != EAGAIN)
+				ph_cmp(err, ==, 0);
+			done += !err;
+		}
+		ph_pass(3);
+		ph_host_discard();
+		stale_round(&s);
+		/* What the host has taken is read to somewhere else */
+		ph_file_pfns(&v.f, v.pfn);
+	}
+	__atomic_store_n(&s.stop, true, __ATOMIC_RELAXED);
+	ph_check(!pthread_join(thread, NULL));
+	munmap((void *)s.map, v.f.size);
+	ph_cmp(s.wrong, ==, 0);
+	if (err == EOPNOTSUPP)
+		ph_skip("nobody defers the flush of a TLB here");
+	ph_say("flushes left to be done: %u", done);
+	ph_cmp(done, >=, FEW);
+	close(fd);
+	victims_remove(&v);
+}
+
 /*
  * The clock asks what is protected from reclaim of all memory. It must not be
  * in the way of who reclaims a part of it, where something else may be.
@@ -993,6 +1075,7 @@ static const struct ph_test tests[] = {
 	CONTEXT(all_cpus_on_one_frame),
 	PH_TEST(given_up_memory),
 	PH_TEST(unmap_does_not_wait),
+	PH_TEST(flush_is_pending),
 	PH_TEST(protection_is_not_changed),
 };
 

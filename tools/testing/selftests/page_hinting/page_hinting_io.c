@@ -72,7 +72,7 @@ static void lost_since(const struct ph_counters *before, unsigned long pages)
 			     ph_since(before, PH_EVICTED);
 
 	ph_value("pages lost", lost);
-	if (ph_host_takes_all() || ph_host_has_ctl())
+	if (ph_host_discards())
 		ph_cmp(lost, >=, pages * 9 / 10);
 }
 

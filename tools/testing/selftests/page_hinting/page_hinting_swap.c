@@ -222,7 +222,7 @@ static void kept(void)
 	char *mem = anon(SIZE);
 	unsigned long in;
 
-	if (!ph_host_mode("idle"))
+	if (!ph_host_has_ctl() || !ph_host_mode("idle"))
 		ph_skip("the host cannot be told to leave pages alone");
 	swap_on();
 	ph_fill(mem, 11, 0, SIZE, 1);
@@ -582,7 +582,7 @@ static void mincore_looks_only(void)
 	unsigned char *vec;
 	char *map, *mem;
 
-	if (!ph_host_mode("idle"))
+	if (!ph_host_has_ctl() || !ph_host_mode("idle"))
 		ph_skip("the host cannot be told to leave pages alone");
 	swap_on();
 	f = shmem_file(23);

@@ -263,7 +263,7 @@ static void read_end_of_batch(void)
 	char *buf = ph_alloc(f.size), state[BATCH];
 	unsigned long pfn[BATCH], round;
 
-	if (!ph_host_mode("idle"))
+	if (!ph_host_has_ctl() || !ph_host_mode("idle"))
 		ph_skip("needs a host that can be told what to take");
 	ph_check(!posix_fadvise(f.fd, 0, 0, POSIX_FADV_RANDOM));
 	/* it takes the page that comes next in memory, of those it may take */

@@ -24,6 +24,8 @@
 
 #define SYSFS	"/sys/kernel/mm/page_hinting/"
 #define DEBUGFS	"/sys/kernel/debug/page_hinting/"
+/* CONFIG_PAGE_HINTING_SIM */
+#define SIM	"/sys/kernel/debug/page_hinting_sim/"
 
 /* From linux/ext4.h, which is not installed everywhere yet */
 #define EXT4_IOC_CHECKPOINT	_IOW('f', 43, __u32)
@@ -37,6 +39,7 @@ bool ph_free_only;
 static int journal_fd = -1;
 
 static const char *host_path;
+static bool host_sim;
 static char host_mode[32];
 static char host_first_mode[32];
 static int interrupted;
@@ -1060,6 +1063,12 @@ bool ph_host_takes_all(void)
 	return ph_host_is("instant");
 }
 
+/* Does ph_host_discard() do it? */
+bool ph_host_discards(void)
+{
+	return ph_host_takes_all() || ph_host_has_ctl() || host_sim;
+}
+
 /* The next line of the host, as much of it as fits. Return: its length */
 static int host_line(struct pollfd *pfd, char *line, int size)
 {
@@ -1123,11 +1132,25 @@ bool ph_host_ask(char *reply, size_t len, const char *fmt, ...)
 	return true;
 }
 
+/* The names that a host which is simulated by the kernel has for its modes */
+static const char *sim_mode(const char *mode)
+{
+	if (!strcmp(mode, "idle"))
+		return "off";
+	return strcmp(mode, "instant") ? mode : "sweep";
+}
+
 /* idle is not the host's name for it: a pager that has no reason to page */
 bool ph_host_mode(const char *mode)
 {
 	bool idle = !strcmp(mode, "idle");
 
+	if (host_sim) {
+		if (!ph_write_file(SIM "mode", "%s", sim_mode(mode)))
+			return false;
+		snprintf(host_mode, sizeof(host_mode), "%s", mode);
+		return true;
+	}
 	if (!ph_host_ask(NULL, 0, "set mode=%s%s", idle ? "pager" : mode,
 			 idle ? " resident-limit=0" : ""))
 		return false;
@@ -1140,6 +1163,8 @@ bool ph_host_discard(void)
 {
 	if (ph_host_has_ctl())
 		return ph_host_ask(NULL, 0, "discard volatile");
+	if (host_sim)
+		return ph_write_file(SIM "discard", "1");
 	/* leave it a moment */
 	ph_msleep(10);
 	return ph_host_takes_all();
@@ -1150,7 +1175,7 @@ void ph_need_idle_host(void)
 {
 	if (ph_host_is("idle"))
 		return;
-	if (!ph_host_has_ctl())
+	if (!ph_host_has_ctl() && !host_sim)
 		ph_skip("needs a host that does not discard");
 	ph_check(ph_host_mode("idle"));
 }
@@ -1254,6 +1279,14 @@ static void host_open(void)
 	char reply[4096];
 
 	snprintf(host_mode, sizeof(host_mode), "%s", mode ? mode : "unknown");
+	host_sim = (!path || !*path) && !access(SIM "mode", F_OK);
+	if (host_sim) {
+		ph_read_file(SIM "mode", reply, sizeof(reply));
+		mode = !strcmp(reply, "off") ? "idle" :
+		       !strcmp(reply, "sweep") ? "instant" : reply;
+		snprintf(host_mode, sizeof(host_mode), "%.31s", mode);
+		snprintf(host_first_mode, sizeof(host_first_mode), "%s", host_mode);
+	}
 	if (!path || !*path)
 		return;
 	host_path = path;
@@ -1492,7 +1525,7 @@ static int run(const struct ph_test *test)
 		result = KSFT_FAIL;
 	}
 	clean_dir();
-	if (ph_host_has_ctl())
+	if (ph_host_has_ctl() || host_sim)
 		ph_host_mode(host_first_mode);
 
 	ph_get_counters(&after);

@@ -13,6 +13,13 @@
 #include <sys/types.h>
 #include "../kselftest.h"
 
+/* Is an access to a page that is not young a fault, or noted by the hardware? */
+#ifdef __s390__
+#define PH_YOUNG_FAULTS	true
+#else
+#define PH_YOUNG_FAULTS	false
+#endif
+
 /* Contents are computed in units of this many bytes */
 #define PH_GRANULE		64UL
 
@@ -224,6 +231,7 @@ __printf(3, 4) bool ph_host_ask(char *reply, size_t len, const char *fmt, ...);
 bool ph_host_mode(const char *mode);
 void ph_need_idle_host(void);
 bool ph_host_takes_all(void);
+bool ph_host_discards(void);
 bool ph_host_discard(void);
 bool ph_host_stat(const char *key, unsigned long *value);
 bool ph_host_essa(unsigned long n[8]);
