@@ -9,40 +9,41 @@ xxhash=${XXHASH:-/usr/include/xxhash.h}
 [[ -f $xxhash ]] || die "missing: xxhash.h (try: scripts/deps.sh)"
 
 # A private apt configuration for packages of the guest's architecture, from the machine's suites.
-apt_dir=$CACHE/apt-s390x
+apt_dir=$CACHE/apt-$MACHINE
 apt_write_sources() {
 	local uri suite
 	while read -r uri suite; do
 		case $suite in
-		bookworm*|trixie*) echo "deb [arch=s390x signed-by=$apt_keyring] $uri $suite main" ;;
+		bookworm*|trixie*) echo "deb [arch=$DEB signed-by=$apt_keyring] $uri $suite main" ;;
 		esac
 	done < <(apt_suites) | sort -u
 }
 
-# guest_package NAME: directory of the unpacked s390x package, newest version within reach.
+# guest_package NAME: directory of the unpacked package of that architecture, newest version within reach.
 guest_package() {
 	local version
 	apt_private_update
-	version=$(guest_apt apt-cache policy "$1:s390x" | sed -n 's/^ *Candidate: //p')
+	version=$(guest_apt apt-cache policy "$1:$DEB" | sed -n 's/^ *Candidate: //p')
 	if [[ ${version:-(none)} == '(none)' ]]; then
 		# Offline: what an earlier run has fetched.
-		version=$(find "$CACHE/guest" -maxdepth 1 -name "$1-*" 2>/dev/null | sort -V | tail -n 1)
+		version=$(find "$CACHE/guest" -maxdepth 1 -name "$1-*-$DEB" 2>/dev/null | sort -V | tail -n 1)
 		version=${version##*/"$1"-}
+		version=${version%"-$DEB"}
 	fi
-	[[ -n $version ]] || die "no package $1 for s390x among the machine's apt sources"
-	cached "$CACHE/guest/$1-$version" fetch_package "$1"
+	[[ -n $version ]] || die "no package $1 for $DEB among the machine's apt sources"
+	cached "$CACHE/guest/$1-$version-$DEB" fetch_package "$1"
 }
 guest_apt() {
 	local cmd=$1
 	shift
-	apt_private "$cmd" -o APT::Architecture=s390x -o APT::Architectures=s390x \
+	apt_private "$cmd" -o APT::Architecture="$DEB" -o APT::Architectures="$DEB" \
 		-o Dir::State::status="$apt_dir/status" "$@"
 }
 fetch_package() {
-	say "downloading $2 for s390x"
+	say "downloading $2 for $DEB"
 	cd "$1"
 	: >"$apt_dir/status"
-	guest_apt apt-get download "$2:s390x"
+	guest_apt apt-get download "$2:$DEB"
 	dpkg-deb -x ./*.deb .
 	rm ./*.deb
 }
@@ -92,7 +93,7 @@ build_selftests() {
 			cp -r "$linux/tools/testing/selftests/$f" "$tree/tools/testing/selftests/"
 	done
 	cp -r "$tests_dir" "$tree/$tests"
-	make -s -C "$tree/$tests" ARCH=s390 CROSS_COMPILE="$CROSS" LDFLAGS=-static \
+	make -s -C "$tree/$tests" ARCH="$ARCH" CROSS_COMPILE="$CROSS" LDFLAGS=-static \
 		INSTALL_PATH="$2/page_hinting" install
 }
 

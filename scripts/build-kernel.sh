@@ -2,8 +2,8 @@
 # Build a guest kernel and print the directory that holds bzImage, vmlinux and .config.
 # usage: scripts/build-kernel.sh [--base] [--add FRAGMENT]... CONFIG
 #        scripts/build-kernel.sh --tree DIR [--add FRAGMENT]... CONFIG
-#   CONFIG        configs/CONFIG.config, on top of tinyconfig, configs/common.config, what only this version has,
-#                 configs/VERSION.config, and configs/image.config; on top of tinyconfig alone, with
+#   CONFIG        configs/CONFIG.config, on top of tinyconfig, configs/common.config, and what only this architecture
+#                 and version have, configs/{arch-ARCH,VERSION,CONFIG-ARCH}.config; on top of tinyconfig alone, with
 #                 configs/CONFIG-VERSION.config, when its first line is "# alone"
 #   --add FILE    one more fragment on top
 #   --base        the base kernel, without the series
@@ -39,12 +39,17 @@ fi
 [[ -n $config ]] || die "usage: ${0##*/} [--base] CONFIG; CONFIG is one of: $(cd "$TOP/configs" && echo [a-z]*.config | sed 's/\.config//g')"
 [[ -f $TOP/configs/$config.config ]] || die "no configs/$config.config"
 need "${CROSS}gcc" flex bison bc make
-fragments=("$TOP"/configs/{common,"$BASE",image,"$config"}.config "${add[@]}")
+fragments=("$TOP"/configs/{common,"arch-$ARCH","$BASE","$config"}.config)
+[[ ! -f $TOP/configs/$config-$ARCH.config ]] || fragments+=("$TOP/configs/$config-$ARCH.config")
+fragments+=("${add[@]}")
 if [[ $(head -n 1 "$TOP/configs/$config.config") == "# alone" ]]; then
 	fragments=("$TOP/configs/$config.config" "$TOP/configs/$config-$BASE.config" "${add[@]}")
 fi
 
-kmake() { make -C "$src" O="$out" ARCH=s390 CROSS_COMPILE="$CROSS" -j"$JOBS" "$@"; }
+kernel=$config
+[[ $ARCH == s390 ]] || kernel+=-$ARCH
+
+kmake() { make -C "$src" O="$out" ARCH="$ARCH" CROSS_COMPILE="$CROSS" -j"$JOBS" "$@"; }
 
 # Merge the fragments and insist that each line took effect.
 configure() {
@@ -68,15 +73,15 @@ configure() {
 
 build() {
 	mkdir -p "$out"
-	say "configuring $config"
+	say "configuring $kernel"
 	configure
-	say "building kernel $config (log: $out/build.log)"
+	say "building kernel $kernel (log: $out/build.log)"
 	quietly "$out/build.log" kmake bzImage
 }
 
 # build_kept DIR: build in a work directory that stays, for the next revision, and keep the results
 build_kept() {
-	out=$CACHE/work/kernel-$BASE-$config
+	out=$CACHE/work/kernel-$BASE-$kernel
 	# more of a configuration than the name says would have all of it built again each time
 	if ((${#add[@]})); then out+=-$(cat "${add[@]}" | hash_stdin); fi
 	if ((base)); then
@@ -85,23 +90,23 @@ build_kept() {
 		sync_tree "$src" "$pristine" "${patches[@]}"
 	fi
 	build
-	cp "$out"/{arch/s390/boot/bzImage,vmlinux,System.map,.config,build.log} "$1"
+	cp "$out"/{arch/"${ARCH%_64}"/boot/bzImage,vmlinux,System.map,.config,build.log} "$1"
 	if ((base)); then rm -rf "$out"; fi
 }
 
 build_locked() { with_lock "linux-tree-$BASE" build_kept "$1"; }
 
 if [[ -n $tree ]]; then
-	out=$CACHE/work/kernel-$BASE-$config-$(hash_stdin <<<"$tree")
+	out=$CACHE/work/kernel-$BASE-$kernel-$(hash_stdin <<<"$tree")
 	build_tree() {
 		build
-		cp "$out/arch/s390/boot/bzImage" "$out/bzImage.new"
+		cp "$out/arch/${ARCH%_64}/boot/bzImage" "$out/bzImage.new"
 		mv "$out/bzImage.new" "$out/bzImage"	# somebody may be about to start it
 	}
 	with_lock "${out##*/}" build_tree >&2
 	echo "$out"
 else
 	compiler=$("${CROSS}gcc" --version | head -n 1)
-	cached "$CACHE/kernel/$config-$({ echo "$key $base $compiler"; cat "${fragments[@]}"; } | hash_stdin)" \
+	cached "$CACHE/kernel/$kernel-$({ echo "$key $base $compiler"; cat "${fragments[@]}"; } | hash_stdin)" \
 		build_locked
 fi

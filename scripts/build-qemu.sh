@@ -1,6 +1,6 @@
 #!/bin/bash
-# Build qemu-system-s390x and print its path. It runs from where it is, firmware beside it, and beside
-# that the test of its QMP commands.
+# Build QEMU for all architectures that there are guests of, and print the path of the one for ARCH. It runs from where
+# it is, firmware beside it, and beside that the tests of its QMP commands and devices.
 # usage: scripts/build-qemu.sh [--stock] [--dir]
 #        scripts/build-qemu.sh --tree DIR [--dir]
 #   --stock     without the series
@@ -19,26 +19,39 @@ while (($#)); do
 	shift
 done
 
+machines=(s390x)
+((stock)) || machines+=(x86_64)	# without the series, only s390x is of interest
+targets=${machines[*]/%/-softmmu}
+binaries=("${machines[@]/#/qemu-system-}")
 # The system's python3: only that one has Debian's meson. Nothing is downloaded during the build.
-configure=(--python=/usr/bin/python3 --target-list=s390x-softmmu --without-default-features
+configure=(--python=/usr/bin/python3 --target-list="${targets// /,}" --without-default-features
 	--enable-tcg --enable-system --disable-install-blobs --disable-docs --disable-download
 	--disable-werror)
-binary=qemu-system-s390x
-qtest=s390-page-hinting-test
+qtests=(s390-page-hinting-test virtio-balloon-page-state-test)
 
 # The firmware is needed even with -kernel. QEMU finds it under qemu-bundle beside the program.
 build_in() {
-	local firmware=pc-bios/s390-ccw
+	local s390=pc-bios/s390-ccw x86=pc-bios/optionrom share=qemu-bundle/usr/local/share/qemu test file
 	cd "$1"
+	# Debian's sources come without UEFI firmware, which QEMU would like to unpack, and nobody uses here.
+	((stock)) || sed -n "s/^ *'\(edk2-.*\.fd\)',$/\1/p" "$src/pc-bios/meson.build" | while read -r file; do
+		[[ -e $src/pc-bios/$file.bz2 ]] || bzip2 </dev/null >"$src/pc-bios/$file.bz2"
+	done
 	[[ -f build.ninja ]] || quietly configure.log "$src/configure" "${configure[@]}"
 	say "building QEMU (log: $1/build.log)"
-	quietly build.log ninja -j"$JOBS" $binary
-	if [[ -f $src/tests/qtest/$qtest.c ]]; then
-		quietly qtest.log ninja -j"$JOBS" tests/qtest/$qtest
-		cp tests/qtest/$qtest .
+	quietly build.log ninja -j"$JOBS" "${binaries[@]}"
+	for test in "${qtests[@]}"; do
+		[[ -f $src/tests/qtest/$test.c ]] || continue
+		quietly qtest.log ninja -j"$JOBS" "tests/qtest/$test"
+		cp "tests/qtest/$test" .
+	done
+	quietly firmware.log make -C $s390 GIT_SUBMODULES_ACTION=ignore s390-ccw.img
+	cp $s390/s390-ccw.img "$share"
+	if [[ -d $x86 ]]; then
+		quietly roms.log make -C $x86
+		# the sources have no BIOS, a package has
+		cp $x86/{linuxboot_dma,kvmvapic}.bin /usr/share/seabios/bios-256k.bin "$share"
 	fi
-	quietly firmware.log make -C $firmware GIT_SUBMODULES_ACTION=ignore s390-ccw.img
-	cp $firmware/s390-ccw.img qemu-bundle/usr/local/share/qemu/
 }
 
 # build_kept DIR: build in a directory that stays, for the next revision, and keep the results
@@ -54,13 +67,13 @@ build_kept() {
 	mkdir -p "$out"
 	echo "$pristine ${configure[*]}" >"$out/key"
 	(build_in "$out")
-	cp -a "$out"/{$binary,qemu-bundle,build.log} "$1"
-	if [[ -f $out/$qtest ]]; then cp "$out/$qtest" "$1"; fi
+	cp -a "${binaries[@]/#/$out/}" "$out"/{qemu-bundle,build.log} "$1"
+	((stock)) || cp "${qtests[@]/#/$out/}" "$1"
 	if ((stock)); then rm -rf "$out"; fi
 }
 build_locked() { with_lock qemu-tree build_kept "$1"; }
 
-need ninja pkg-config meson "${CROSS}gcc"
+need ninja pkg-config meson bzip2 s390x-linux-gnu-gcc
 if [[ -n $tree ]]; then
 	src=$tree dir=$CACHE/work/qemu-$(hash_stdin <<<"$tree")
 	mkdir -p "$dir"
@@ -76,4 +89,4 @@ else
 	dir=$(cached "$CACHE/qemu/$({ echo "$key ${configure[*]}"; gcc --version; } | hash_stdin)" \
 		build_locked)
 fi
-if [[ $print == dir ]]; then echo "$dir"; else echo "$dir/$binary"; fi
+if [[ $print == dir ]]; then echo "$dir"; else echo "$dir/qemu-system-$MACHINE"; fi

@@ -1,19 +1,22 @@
 #!/bin/bash
 # 1. With CONFIG_PAGE_HINTING off, the objects of mm/, fs/ and arch/s390/mm/ are those of the base kernel.
-# 2. So are those of mm/ and of the hypervisor calls on powerpc, the other architecture with a hook for free pages.
+# 2. So are those of mm/ and of the hypervisor calls on powerpc, the other architecture with a hook for free pages, and
+#    those of mm/ and drivers/virtio/ on x86-64, the other one that has the feature.
 # 3. Each patch builds, feature off and on, without warnings: the objects whose sources the series touches.
 # 4. All of them build in other configurations, configs/variants/, and our own files with W=1.
 # TAP. What passed is remembered by content hash, so only what changed is built again.
 . "$(dirname "$0")/lib.sh"
 
 POWERPC=powerpc64le-linux-gnu-
-need "${CROSS}gcc" "${CROSS}objdump" "${POWERPC}gcc" "${POWERPC}objdump" make git
+need {"$CROSS","$POWERPC",x86_64-linux-gnu-}{gcc,objdump} make git
 base_tree
 mapfile -t patches < <(series linux)
 ((${#patches[@]})) || die "patches/linux-$BASE is empty"
+x86=0
+if grep -q PAGE_HINTING_SHARED "${patches[@]}"; then x86=1; fi
 compiler=$("${CROSS}gcc" --version | head -n 1)
 variants=("$TOP"/configs/variants/*.config)
-echo "1..$((${#patches[@]} + 2 + ${#variants[@]}))"
+echo "1..$((${#patches[@]} + 2 + x86 + ${#variants[@]}))"
 # What is built, until compare_off says otherwise.
 arch=s390 cross=$CROSS
 
@@ -33,7 +36,7 @@ configure() {
 }
 
 # prefix N: key of base, patches 1..N and what they are built with
-prefix() { { echo "$compiler ${pristine##*/} $(hash_code "${patches[@]:0:$1}")"; cat "$TOP"/configs/{common,"$BASE",off,run}.config; } | hash_stdin; }
+prefix() { { echo "$compiler ${pristine##*/} $(hash_code "${patches[@]:0:$1}")"; cat "$TOP"/configs/{common,"arch-$ARCH","$BASE",off,run,shared}.config; } | hash_stdin; }
 
 # --- 1: nothing changes ---------------------------------------------------------------------
 
@@ -118,15 +121,17 @@ check_off() {
 	fi
 	point $rc "$arch, feature off: the objects of $4 are the base's"
 }
-check_off s390 "$CROSS" "common $BASE off" "mm/ fs/ arch/s390/mm/"
+check_off s390 "$CROSS" "common arch-s390 $BASE off" "mm/ fs/ arch/s390/mm/"
 check_off powerpc "$POWERPC" powerpc "mm/ arch/powerpc/mm/ arch/powerpc/platforms/pseries/"
+((!x86)) || check_off x86_64 x86_64-linux-gnu- "common arch-x86_64 $BASE off" "mm/ drivers/virtio/"
 
 # --- 2: each patch builds -------------------------------------------------------------------
 
 work=$CACHE/work/bisect-$BASE
 mkdir -p "$work"
-mapfile -t sources < <(touched "${patches[@]}" | grep '\.[cS]$' | grep '^\(mm\|fs\|kernel\|lib\|arch/s390\|block\)/')
-configs=(off run)
+mapfile -t sources < <(touched "${patches[@]}" | grep '\.[cS]$' | grep '^\(mm\|fs\|kernel\|lib\|arch/s390\|block\|drivers/virtio\)/')
+# the last one where there is such a host
+configs=(off run shared)
 
 # The architecture may offer the feature only late in the series; for building the patches before, pretend. That is not possible
 # before it has the header that the feature needs.
@@ -151,7 +156,7 @@ pretend() {
 
 # build_at CONFIG [MAKE-ARGUMENT]...: build what the first N patches have; on failure or a warning: the messages.
 build_at() {
-	local config=$1 out=$work/${1##*/} targets=() s fragments=("$TOP"/configs/{common,"$BASE"}.config)
+	local config=$1 out=$work/${1##*/} targets=() s fragments=("$TOP"/configs/{common,"arch-$ARCH","$BASE"}.config)
 	shift
 	# a variant is one of the configuration to run
 	[[ $config != */* ]] || fragments+=("$TOP/configs/run.config")
@@ -196,6 +201,7 @@ for ((i = 1; i <= ${#patches[@]}; i++)); do
 		sync_tree "$work/src" "$pristine" "${patches[@]:0:i}"
 		offer_feature
 		for c in "${configs[@]}"; do
+			[[ $c != shared ]] || grep -qx 'config PAGE_HINTING_SHARED' "$work/src/mm/Kconfig" || continue
 			attempt build_at "$c" >"$work/messages" 2>&1
 			((rc == 0)) || break
 		done
