@@ -9,6 +9,7 @@ help:
 	@echo 'make test          all tests (STAGES="apply model ..." for some of them)'
 	@echo 'make bench         what it costs, beside the base kernel (RECORD=1: keep the figures)'
 	@echo 'make benefit       what it gives, beside what else one could use (an hour; RECORD=1 as above)'
+	@echo 'make kvm-check     the tests of the other host, on a machine that has KVM'
 	@echo 'make mutants       take each hook away, and see which test notices (two hours)'
 	@echo 'make shell         the same guest with a shell'
 	@echo 'make apply LINUX=DIR     put the series on your own tree (7.3.y, 6.12.y), or some of it: PARTS="1 2"'
@@ -60,6 +61,9 @@ mutants: deps
 test:
 	@scripts/test.sh $(STAGES)
 
+kvm-check: deps
+	scripts/kvm-check.sh
+
 check: deps
 	scripts/check.sh
 
@@ -84,4 +88,4 @@ mail:
 clean-cache:
 	scripts/clean-cache.sh $(if $(ALL),--all)
 
-.PHONY: help deps qemu kernel guest run bench benefit mutants shell test check check-builds check-parts apply import export mail clean-cache
+.PHONY: help deps qemu kernel guest run bench benefit mutants shell test check check-builds check-parts kvm-check apply import export mail clean-cache

@@ -84,8 +84,12 @@ mv "$work/mails/cover" "${cover[0]}"
 mkdir -p "$out"
 cp "$work"/mails/* "$out"
 patches=("$out"/0*.patch)
+# It reads MAINTAINERS of the tree that it is in; the series may add to that.
+mkdir "$work/src"
+ln -s "$src"/* "$work/src"
+[[ ! -e $dir/MAINTAINERS ]] || ln -sf "$dir/MAINTAINERS" "$work/src"
 # shellcheck disable=SC2016	# it is the inner shell that expands them
-printf '%s\0' "${patches[@]:1}" | (cd "$src" && xargs -0 -P "$JOBS" -n 1 sh -c \
+printf '%s\0' "${patches[@]:1}" | (cd "$work/src" && xargs -0 -P "$JOBS" -n 1 sh -c \
 	'perl scripts/get_maintainer.pl --no-git --no-git-fallback "$2" >"$1/${2##*/}.to"' - "$work")
 for p in "${patches[@]:1}"; do
 	echo "${p##*/}"

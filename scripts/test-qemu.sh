@@ -64,13 +64,13 @@ try() {
 	renumber < <(python3 "$src/s390x/page-hinting.py" --qemu "$qemu" --name "$name" "$tmp/$test" -- "$@" 2>&1)
 }
 
-# QMP commands, as "make check" of QEMU tests them
-try_qmp() {
-	local before=$tests test
-	test=$(dirname "$qemu")/s390-page-hinting-test
-	if ! chosen qmp; then return; fi
-	renumber < <(QTEST_QEMU_BINARY=$qemu "$test" --tap -k 2>&1 || echo "not ok 0 - qmp: $test failed")
-	if ((tests == before)); then renumber <<<"not ok 0 - qmp: no test was run"; fi
+# try_qtest NAME TEST PROGRAM: QMP commands and devices, as "make check" of QEMU tests them
+try_qtest() {
+	local before=$tests dir
+	dir=$(dirname "$qemu")
+	if ! chosen "$1"; then return; fi
+	renumber < <(QTEST_QEMU_BINARY=$dir/$3 "$dir/$2" --tap -k 2>&1 || echo "not ok 0 - $1: $2 failed")
+	if ((tests == before)); then renumber <<<"not ok 0 - $1: no test was run"; fi
 }
 
 g='-global s390-storage_attributes-tcg'
@@ -109,7 +109,8 @@ g='-global s390-storage_attributes-tcg'
 	try readonly page-hinting-kept $k $file,readonly=on,rom=off
 	try locked page-hinting-kept $k -overcommit mem-lock=on
 	try paging page-hinting-paging $g.page-file=TMP
-	try_qmp
+	try_qtest qmp s390-page-hinting-test qemu-system-s390x
+	try_qtest balloon virtio-balloon-page-state-test qemu-system-x86_64
 	try window page-hinting-smp -smp 2 $g.mode=window $g.probability=50
 }
 echo "1..$tests"

@@ -17,7 +17,7 @@ LABELS = {"on": "volatile and unused pages", "unused": "unused pages only", "off
 STATES = [("stable", "#59748c", lambda s: s["stable"]),
           ("volatile, with content", "#57a886", lambda s: s["volatile"] - s["volatile_dropped"]),
           ("volatile, discarded", "#c4e3d3", lambda s: s["volatile_dropped"]),
-          ("unused", "#ece7d8", lambda s: s["unused"])]
+          ("unused", "#ece7d8", lambda s: s.get("unused", 0))]
 
 
 def labels(run):
@@ -34,14 +34,18 @@ def labels(run):
 def main(argv):
     path = argv[0]
     with open(path, encoding="ascii") as f:
-        runs = json.load(f)["runs"]
+        recorded = json.load(f)
+    runs = recorded["runs"]
+    names = dict(LABELS)
+    if recorded.get("arch") == "x86_64":
+        names.update(on="volatile pages, and free page reporting", off="free page reporting")
     on = runs["on"]
     plt.rcParams["svg.hashsalt"] = "page-hinting"       # the same data give the same file
     fig, (top, steps, states) = plt.subplots(3, 1, figsize=(9, 11))
 
     for mode, run in runs.items():
         top.plot([s["t"] for s in run["samples"]], [s["rss"] / MB for s in run["samples"]],
-                 color=COLOURS[mode], label=LABELS[mode], lw=2 if mode == "on" else 1.2)
+                 color=COLOURS[mode], label=names[mode], lw=2 if mode == "on" else 1.2)
     top.set_ylabel("guest memory resident (MB)")
     top.set_title("Guest memory resident on the host over time", pad=56)
     top.legend(loc=(0.18, 0.08), frameon=False)
@@ -49,7 +53,7 @@ def main(argv):
     for mode, run in runs.items():
         steps.plot([s["limit"] / MB or run["memory"] / MB for s in run["squeeze"]],
                    [s["rss"] / MB for s in run["squeeze"]],
-                   color=COLOURS[mode], marker="o", label=LABELS[mode])
+                   color=COLOURS[mode], marker="o", label=names[mode])
     limits = [s["limit"] / MB or on["memory"] / MB for s in on["squeeze"]]
     steps.plot(limits, limits, color="grey", ls=":", lw=1, label="the limit itself")
     steps.invert_xaxis()

@@ -25,6 +25,8 @@ import tempfile
 import threading
 import time
 
+from machines import ACCEL, MACHINES
+
 # The kernel runs with a log level that lets warnings through and nothing milder, so whatever is on the
 # console speaks against it, apart from these. QEMU's emulation calls itself KVM, where volatile pages
 # are not safe, and the guest says so, once.
@@ -41,7 +43,6 @@ EXPECTED = [
 ]
 PANIC = re.compile(r"Kernel panic|Attempted to kill init")
 
-PAGE = 4096
 RUNNING = set()         # processes of emulators
 
 
@@ -114,18 +115,19 @@ class Guest:
 
     def __init__(self, qemu, kernel, initrd, *, name="guest", memory=512, cpus=2, disks=(),
                  append="", options=(), devices=(), hinting=True, timeout=300, logdir=None, job="agent",
-                 interactive=False, allow=(), icount=False, provoked=False, ipl=None, edat=False):
+                 interactive=False, allow=(), icount=False, provoked=False, ipl=None, edat=False, arch="s390"):
         """With `icount`, one vCPU, and its clock counts instructions: one a nanosecond.
 
         `ipl` names a disk to load from; kernel, initrd and command line must be on that.
         With `edat`, the guest can have huge pages, and maps its own memory with them.
         """
         self.name = name
+        self.machine = MACHINES[arch]
         self.memory = memory << 20
         self.hinting = hinting
         self.logdir = logdir or tempfile.mkdtemp(prefix="vm-")
         self.console_path = os.path.join(self.logdir, name + ".console")
-        self.expected = [re.compile(a) for a in EXPECTED]
+        self.expected = [re.compile(a) for a in (*EXPECTED, *self.machine.expected)]
         self.allow = [re.compile(a) for a in allow]
         self.errors = []
         self.final = None               # statistics after the guest has powered down
@@ -147,27 +149,24 @@ class Guest:
             console = "stdio,id=con,mux=on,signal=off,logfile=" + self.console_path
         else:
             console = f"file,id=con,path={self.console_path},input-path=/dev/fd/{keys}"
-        cmd = [qemu, "-M", "s390-ccw-virtio", "-cpu", "max,edat=" + ("on" if edat else "off"),
-               "-accel", "tcg,thread=" + ("single" if icount else "multi"),
+        cmd = [qemu, "-accel", ACCEL if ACCEL == "kvm" else "tcg,thread=" + ("single" if icount else "multi"),
                "-smp", str(cpus), "-m", str(memory), "-nodefaults", "-display", "none",
                "-no-shutdown", "-no-reboot",
                "-chardev", console,
-               "-device", "sclpconsole,chardev=con",
+               *self.machine.arguments(edat, options, hinting),
                "-chardev", f"socket,id=qmp,fd={qmp_fd}", "-mon", "chardev=qmp,mode=control",
-               "-device", "virtio-serial-ccw",
+               "-device", "virtio-serial-" + self.machine.bus,
                "-chardev", f"socket,id=agent,fd={agent_fd}",
                "-device", "virtserialport,chardev=agent,name=agent",
                "-chardev", f"socket,id=host,fd={host_fd}",
                "-device", "virtserialport,chardev=host,name=host"]
         if not ipl:
-            cmd += ["-kernel", kernel, "-initrd", initrd, "-append", command_line(append, job)]
+            cmd += ["-kernel", kernel, "-initrd", initrd, "-append", f"{self.machine.parameters} {command_line(append, job)}".strip()]
         if icount:
             cmd += ["-icount", "shift=0,sleep=off"]
         for disk, path in disks:
             cmd += ["-drive", f"if=none,id={disk},file={path},format=raw,cache=unsafe",
-                    "-device", f"virtio-blk-ccw,drive={disk},serial={disk}" + (",bootindex=1" if disk == ipl else "")]
-        for option in options:
-            cmd += ["-global", "s390-storage_attributes-tcg." + option]
+                    "-device", f"virtio-blk-{self.machine.bus},drive={disk},serial={disk}" + (",bootindex=1" if disk == ipl else "")]
         for device in devices:
             cmd += ["-device", device]
 
@@ -236,7 +235,7 @@ class Guest:
         """
         start = size = os.path.getsize(self.console_path)
         for key in "8" + keys + "5":    # whatever its log level, as quiet as before in the end
-            self.keys.write(b"\x0f" + key.encode())
+            self.machine.sysrq(self, key)
             for _ in range(20):
                 time.sleep(1)
                 size, before = os.path.getsize(self.console_path), size
@@ -429,10 +428,10 @@ class Guest:
         return self.monitor.cmd("human-monitor-command", **{"command-line": line})
 
     def stats(self):
-        return self.qmp("query-s390-page-hinting")
+        return self.machine.stats(self)
 
     def set(self, **args):
-        return self.qmp("s390-page-hinting-set", **{k.replace("_", "-"): v for k, v in args.items()})
+        return self.machine.set(self, **{k.replace("_", "-"): v for k, v in args.items()})
 
     def balloon(self, size, seconds=0):
         """Ask the guest to keep no more than `size` bytes of its memory, and wait that long for it at most."""
@@ -442,7 +441,11 @@ class Guest:
             time.sleep(0.1)
 
     def discard(self, unused=False, volatile=True, **args):
-        return self.qmp("s390-page-hinting-discard", unused=unused, volatile=volatile, **args)["discarded"]
+        return self.machine.discard(self, unused=unused, volatile=volatile, **args)
+
+    def blocks(self, address, count):
+        """Runs of pages whose state the host sees as the same."""
+        return self.machine.blocks(self, address, count)
 
     def cpu_seconds(self):
         """What QEMU has used of this machine's processors so far."""
@@ -455,9 +458,9 @@ class Guest:
         reasons of its own, such as the buffer of translated code.
         """
         if not hasattr(self, "ram"):
-            m = re.search(r"^\s*s390\.ram .*(0x[0-9a-f]+)\s+rw\s*$", self.hmp("info ramblock"), re.M)
+            m = re.search(rf"^\s*{self.machine.ram} .*(0x[0-9a-f]+)\s+rw\s*$", self.hmp("info ramblock"), re.M)
             if not m:
-                raise VmError("no block s390.ram in 'info ramblock'")
+                raise VmError(f"no block {self.machine.ram} in 'info ramblock'")
             self.ram = int(m[1], 16)
         total = 0
         inside = False
@@ -501,11 +504,10 @@ class Guest:
             return f"discarded={self.discard(**classes, **count)}"
         if verb == "set":
             pairs = dict(a.split("=", 1) for a in args)
-            self.qmp("s390-page-hinting-set", **{k: int(v) if v.isdigit() else v for k, v in pairs.items()})
+            self.machine.set(self, **{k: int(v) if v.isdigit() else v for k, v in pairs.items()})
             return ""
         if verb == "blocks":
-            runs = self.qmp("query-s390-page-hinting-blocks", address=int(args[0], 0),
-                            count=int(args[1]) if len(args) > 1 else 1)
+            runs = self.blocks(int(args[0], 0), int(args[1]) if len(args) > 1 else 1)
             return " ".join(f"{r['count']}x{r['usage']}/{r['content']}" for r in runs)
         raise ValueError(f"unknown word '{verb}'")
 
@@ -536,16 +538,16 @@ def run(cmd, **kwargs):
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def built_by(script, *args):
+def built_by(script, *args, arch="s390"):
     """Path that a script of this repository prints; its progress goes to the terminal."""
     try:
-        return run([os.path.join(TOP, script), *args])
+        return run([os.path.join(TOP, script), *args], env={**os.environ, "ARCH": arch})
     except subprocess.CalledProcessError as e:
         raise SystemExit(f"{script} failed with status {e.returncode}") from e
 
 
-def built(script, *args):
-    return built_by("scripts/" + script, *args)
+def built(script, *args, arch="s390"):
+    return built_by("scripts/" + script, *args, arch=arch)
 
 
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "page-hinting")

@@ -7,7 +7,8 @@ In these guests an access to an unused page that the host has taken is an addres
 import time
 
 from boot import Program, host
-from vm import PAGE, flatten
+from machines import PAGE
+from vm import flatten
 
 KPF_LRU, KPF_BUDDY, KPF_ANON, KPF_PGTABLE = 5, 10, 12, 26
 NODAT = 0x40                    # in what "info cmma" prints
@@ -39,7 +40,7 @@ def buddy(guest):
 def blocks(guest, usage):
     """What the host has in one state."""
     found, pfn = [], 0
-    for run in guest.qmp("query-s390-page-hinting-blocks", address=0, count=guest.memory // PAGE):
+    for run in guest.blocks(0, guest.memory // PAGE):
         if run["usage"] == usage:
             found.append((pfn, run["count"]))
         pfn += run["count"]

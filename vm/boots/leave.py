@@ -210,7 +210,7 @@ def frozen(boot, guest):
 
 def low_discarded(guest, size):
     """Discarded pages below `size`, as the host knows them."""
-    runs = guest.qmp("query-s390-page-hinting-blocks", address=0, count=size // 4096)
+    runs = guest.blocks(0, size // 4096)
     return sum(r["count"] for r in runs if r["usage"] == "volatile" and r["content"] == "zero")
 
 
@@ -265,11 +265,11 @@ def hotplug(boot, guest):
     for b in blocks:
         start = int(guest.out(f"cat {b}/phys_index"), 16) * size
         discard_all(boot, guest, "memory went")
-        runs = guest.qmp("query-s390-page-hinting-blocks", address=start, count=size // 4096)
+        runs = guest.blocks(start, size // 4096)
         n = sum(r["count"] for r in runs if r["usage"] == "volatile")
         status, text = guest.sh(f"echo offline > {b}/state", check=False)
         boot.tap.point(status == 0, f"{boot.name}: {b.rsplit('/', 1)[1]} with {n} volatile pages goes offline", [text])
-        runs = guest.qmp("query-s390-page-hinting-blocks", address=start, count=size // 4096)
+        runs = guest.blocks(start, size // 4096)
         left = sum(r["count"] for r in runs if r["usage"] == "volatile")
         boot.tap.point(not left, f"{boot.name}: no volatile page is left in it", [f"{left} of {n}"] if left else [])
         total += n

@@ -5,7 +5,7 @@ import os
 import time
 
 from boot import Program
-from vm import PAGE
+from machines import PAGE
 
 LIMIT = 56 << 20
 BALLOONED = 88 << 20           # most of what the guest then has is free

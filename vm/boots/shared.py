@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The other host: page states shared with the balloon device, on x86-64."""
+
+from boot import HOSTS, Program, has_part, host
+from machines import ACCEL
+
+MODES = ("instant", "random")
+# KVM does not make a compare-and-swap that traps, as those on the array do in the others, one operation.
+KVM_MODES = ("sweep", "random")
+# What takes long, and does not depend on the host
+SLOW = ("huge_pages_race", "compaction")
+QUICK = {"page_hinting_test": "", "page_hinting_stress": "random_operations with_compaction"}
+# "contexts" is about faults on discarded pages, and here there are none.
+OTHERS = {"page_hinting_policy": "", "page_hinting_account": "", "page_hinting_property": "", "page_hinting_io": "",
+          "page_hinting_contexts": "flush_is_pending"}
+ALL = {"page_hinting_test": "", "page_hinting_fuse": "", "page_hinting_stress": "", "page_hinting_fs": "random_reads_*",
+       "page_hinting_swap": ""}
+# The clock source's watchdog wakes each CPU every few seconds; a swap device that fails has its say on the console.
+WITHOUT = {"page_hinting_policy": ("clock_needs_one_cpu",), "page_hinting_swap": ("bad_sectors",)}
+
+
+def run(boot, guest, mode, lru, programs, without=()):
+    """All these tests of all these programs, but for some."""
+    for name, tests in programs.items():
+        leave_out = (*without, *WITHOUT.get(name, ()))
+        if not tests and leave_out:
+            tests = " ".join(t for t in guest.out(f"/selftests/page_hinting/{name} -l").split() if t not in leave_out)
+        Program(boot.tap, f"{boot.name} {mode} lru_gen={lru}").run(
+            guest, name, args=tests, env=f"PAGE_HINTING_SEED={boot.seed + 1} PAGE_HINTING_SWAP=/dev/rawswap PAGE_HINTING_DISK=/dev/rawdisk")
+
+
+def shared(boot, guest):
+    """The protocol's own tests, under hosts that take what they like."""
+    for i, mode in enumerate(KVM_MODES if ACCEL == "kvm" else MODES):
+        lru = "yn"[i % 2]
+        with host(guest, mode, boot.cpus * 10 + i, lru) as discards:
+            run(boot, guest, mode, lru, QUICK, SLOW if i else ())
+            n = discards()
+            boot.tap.point(n >= 1000, f"{boot.name} {mode}: {n} pages discarded (at least 1000)")
+
+
+def everything(boot, guest):
+    """What wants a host that takes what it is told to, and all else under each of the others."""
+    run(boot, guest, "pager", "n", OTHERS)
+    for i, mode in enumerate(HOSTS):
+        for lru in "yn":
+            with host(guest, mode, boot.cpus * 100 + i, lru) as discards:
+                run(boot, guest, mode, lru, ALL)
+                n = discards()
+                boot.tap.point(n >= 1000, f"{boot.name} {mode} lru_gen={lru}: {n} pages discarded (at least 1000)")
+
+
+def machine(kernel, cpus, **options):
+    return {"arch": "x86_64", "kernel": kernel, "cpus": cpus, "memory": 256, "append": "page_hinting=on", **options}
+
+
+DISKS = (("test", 1024, "ext4"), ("rawswap", 64, "raw"), ("rawdisk", 16, "ext4-1k"))
+BOOTS = {
+    "shared": (shared, machine("run", 4)),
+    "shared-1cpu": (shared, machine("run", 1, default=False)),
+    "shared-lazy": (shared, machine("run", 4, default=False, options=["page-state-lazy=on"])),
+    "shared-checks": (shared, machine("test", 4, default=False)),
+    "shared-all": (everything, machine("test", 4, default=False, disks=DISKS)),
+    "shared-all-lazy": (everything, machine("test", 4, default=False, disks=DISKS, options=["page-state-lazy=on"])),
+    "shared-all-1cpu": (everything, machine("test", 1, default=False, disks=DISKS)),
+} if has_part(6) else {}
