@@ -223,6 +223,7 @@ class Boot:
         self.kernel, self.qemu, self.full, self.options = kernel, qemu, full, options
         self.seed = seed * 10000        # to be added to those of hosts and programs
         self.cpus = options.get("cpus")
+        self.hinting = options.pop("hinting", qemu == "qemu")
         options["options"] = [option.replace("{work}", work) for option in options.get("options", ())]
         self.disks = [(disk, size, fs, os.path.join(work, f"{name}-{disk}.img")) for disk, size, fs in disks]
 
@@ -249,7 +250,7 @@ class Boot:
                     mkfs(fs, path, self._boot_files() if fs == "boot" else None)
             with Guest(self.parts[self.qemu], self.parts[self.kernel], self.parts["initrd"], name=self.name,
                        disks=[(disk, path) for disk, _, _, path in self.disks], logdir=self.out,
-                       hinting=self.qemu == "qemu",
+                       hinting=self.hinting,
                        ipl=next((disk for disk, _, fs, _ in self.disks if fs == "ipl"), None), **self.options) as guest:
                 guest.seed = self.seed
                 guest.wait_ready()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The other host: page states shared with the balloon device, on x86-64."""
 
+import re
+
 from boot import HOSTS, Program, has_part, host
 from machines import ACCEL
 
@@ -50,6 +52,23 @@ def everything(boot, guest):
                 boot.tap.point(n >= 1000, f"{boot.name} {mode} lru_gen={lru}: {n} pages discarded (at least 1000)")
 
 
+def simulated(boot, guest):
+    """No device, but a thread of the kernel that plays the hypervisor."""
+    for mode, tests in (("sweep", ""), ("random", "random_operations with_compaction with_switching")):
+        guest.sh(f"echo {mode} > /sys/kernel/debug/page_hinting_sim/mode")
+        for name in ("page_hinting_test", "page_hinting_stress") if mode == "sweep" else ("page_hinting_stress",):
+            Program(boot.tap, f"{boot.name} {mode}").run(guest, name, env="PAGE_HINTING_CTL=", args=tests)
+
+
+def kunit(boot, guest):
+    """The tests have run when the kernel booted."""
+    lines = guest.out("cat /sys/kernel/debug/kunit/page_hinting/results").splitlines()
+    found = [re.match(r" {4}(not )?ok \d+ (\S+)( # SKIP)?", line) for line in lines]
+    for m in filter(None, found):
+        boot.tap.point(not m[1] and not m[3], f"{boot.name}: {m[2]}")
+    boot.tap.point(any(found), f"{boot.name}: there were tests")
+
+
 def machine(kernel, cpus, **options):
     return {"arch": "x86_64", "kernel": kernel, "cpus": cpus, "memory": 256, "append": "page_hinting=on", **options}
 
@@ -62,5 +81,7 @@ BOOTS = {
     "shared-checks": (shared, machine("test", 4, default=False)),
     "shared-all": (everything, machine("test", 4, default=False, disks=DISKS)),
     "shared-all-lazy": (everything, machine("test", 4, default=False, disks=DISKS, options=["page-state-lazy=on"])),
+    "shared-simulated": (simulated, machine("test", 4, default=False, hinting=False)),
+    "shared-kunit": (kunit, {**machine("test", 4, default=False, hinting=False), "append": ""}),
     "shared-all-1cpu": (everything, machine("test", 1, default=False, disks=DISKS)),
 } if has_part(6) else {}
