@@ -47,7 +47,9 @@ build_in() {
 	done
 	quietly firmware.log make -C $s390 GIT_SUBMODULES_ACTION=ignore s390-ccw.img
 	cp $s390/s390-ccw.img "$share"
-	if [[ -d $x86 ]]; then
+	if ((!stock)); then
+		# configure does that only where gcc can link programs of 32 bits, which these are not
+		[[ -e $x86/config.mak ]] || printf '%s\n' "TOPSRC_DIR=$src" "CC=gcc -m32" OBJCOPY=objcopy >$x86/config.mak
 		quietly roms.log make -C $x86
 		# the sources have no BIOS, a package has
 		cp $x86/{linuxboot_dma,kvmvapic}.bin /usr/share/seabios/bios-256k.bin "$share"
