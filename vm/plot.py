@@ -64,8 +64,9 @@ def main(argv):
 
     t = [s["t"] for s in on["samples"]]
     pages = on["memory"] / 4096
-    states.stackplot(t, [[100 * value(s) / pages for s in on["samples"]] for _, _, value in STATES],
-                     labels=[label for label, _, _ in STATES], colors=[c for _, c, _ in STATES])
+    shown = [state for state in STATES if any(state[2](s) for s in on["samples"])]
+    states.stackplot(t, [[100 * value(s) / pages for s in on["samples"]] for _, _, value in shown],
+                     labels=[label for label, _, _ in shown], colors=[c for _, c, _ in shown])
     states.set_ylabel("share of the guest's pages (%)")
     states.set_xlabel("seconds")
     states.set_ylim(0, 100)
