@@ -65,15 +65,36 @@ stage() {
 	echo "=== ${table[-1]}"
 }
 
+# early NAME COMMAND...: begin it now, beside the stages that follow. Its own one has "late NAME" for its command.
+early() {
+	local name=$1
+	shift
+	chosen "$name" || return 0
+	{
+		set +e
+		"$@" </dev/null >"$logs/$name.early" 2>&1
+		echo $? >"$logs/$name.status"
+	} &
+}
+late() {
+	while [[ ! -s $logs/$1.status ]]; do sleep 0.2; done
+	cat "$logs/$1.early"
+	return "$(<"$logs/$1.status")"
+}
+export -f late
+export logs
+
 s=$TOP/scripts
 stage packages   900 "$s/deps.sh"
-stage repository 900 "$s/check.sh"
+# one of the two that take one processor
+early repository     "$s/check.sh"
 stage apply      300 "$s/test-apply.sh"
 stage together   120 "$s/test-together.sh"
 alone model      600 "$s/check-model.sh"
 alone build     3000 "$s/build-all.sh"
 alone patches   2700 "$s/check-builds.sh"
 stage qemu       600 "$s/test-qemu.sh"
+stage repository 900 bash -c 'late repository'
 alone guests    2700 "$TOP/vm/test" --out "$logs/guests"
 alone run       1500 "$TOP/vm/run" --out "$logs/run"
 # The other kernel: builds, boots, and a part of the tests. BASE= in the environment: all of the above with that one.
