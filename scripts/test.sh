@@ -86,10 +86,10 @@ export logs
 
 s=$TOP/scripts
 stage packages   900 "$s/deps.sh"
-# one of the two that take one processor
+stage together   120 "$s/test-together.sh"
+# it takes little more than one processor, as some of those before its stage do
 early repository     "$s/check.sh"
 stage apply      300 "$s/test-apply.sh"
-stage together   120 "$s/test-together.sh"
 alone model      600 "$s/check-model.sh"
 alone build     3000 "$s/build-all.sh"
 alone patches   2700 "$s/check-builds.sh"
