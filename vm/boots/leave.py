@@ -30,7 +30,7 @@ BOOT_LOG = [
     ("", r"ESSA, mode unused \(default\)", True),
     ("page_hinting=auto", r"ESSA, mode unused \(default\)", True),
     ("page_hinting=force cmma=off", r"not available, .*cmma= is off", False),
-    ("page_hinting=" "on", r"ESSA, mode unused \(not able to do what the boot parameter asks for\)", True),
+    ("page_hinting=" "on", r"ESSA, mode unused \(not able to do what (?:the boot parameter asks for|was asked for)\)", True),
 ]
 FORCED = ("page_hinting=force", r"ESSA, mode on \(boot parameter\)", True)
 
