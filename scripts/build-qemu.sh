@@ -27,6 +27,8 @@ binaries=("${machines[@]/#/qemu-system-}")
 configure=(--python=/usr/bin/python3 --target-list="${targets// /,}" --without-default-features
 	--enable-tcg --enable-system --disable-install-blobs --disable-docs --disable-download
 	--disable-werror)
+# for scripts/kvm-check.sh, which alone needs it
+[[ ${ACCEL-} != kvm ]] || configure+=(--enable-kvm)
 qtests=(s390-page-hinting-test virtio-balloon-page-state-test)
 
 # The firmware is needed even with -kernel. QEMU finds it under qemu-bundle beside the program.
@@ -58,7 +60,7 @@ build_in() {
 
 # build_kept DIR: build in a directory that stays, for the next revision, and keep the results
 build_kept() {
-	local out=$CACHE/work/qemu-build
+	local out=$CACHE/work/qemu-build${ACCEL:+-$ACCEL}
 	if ((stock)); then
 		out=$1/build
 	else

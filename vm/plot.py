@@ -64,7 +64,7 @@ def main(argv):
 
     t = [s["t"] for s in on["samples"]]
     pages = on["memory"] / 4096
-    shown = [state for state in STATES if any(state[2](s) for s in on["samples"])]
+    shown = [state for state in STATES if any(state[2](s) for s in on["samples"])] or STATES
     states.stackplot(t, [[100 * value(s) / pages for s in on["samples"]] for _, _, value in shown],
                      labels=[label for label, _, _ in shown], colors=[c for _, c, _ in shown])
     states.set_ylabel("share of the guest's pages (%)")
