@@ -17,7 +17,7 @@ make_one() {
 }
 base_tree
 x86=0
-if grep -q '^6 ' "$TOP/patches/linux-$BASE/parts"; then x86=1; fi
+if has_part 6; then x86=1; fi
 echo 1..$((6 + 2 * x86))
 make_one "QEMU" build-qemu.sh
 make_one "QEMU without the series" build-qemu.sh --stock

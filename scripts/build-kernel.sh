@@ -55,9 +55,11 @@ kmake() { make -C "$src" O="$out" ARCH="$ARCH" CROSS_COMPILE="$CROSS" -j"$JOBS" 
 configure() {
 	local f=() i symbol without=(-e '^$')
 	# the base kernel, and one with the first parts, do not have all of the symbols
-	while ((base)) || [[ -n ${PARTS-} ]] && read -r symbol; do
-		grep -qx "config $symbol" "$src/mm/Kconfig" || without+=(-e "CONFIG_$symbol")
-	done < <(sed -n 's/.*CONFIG_\(PAGE_HINTING[A-Z_]*\).*/\1/p' "${fragments[@]}" | sort -u)
+	if ((base)) || [[ -n ${PARTS-} ]]; then
+		while read -r symbol; do
+			grep -qx "config $symbol" "$src/mm/Kconfig" || without+=(-e "CONFIG_$symbol")
+		done < <(sed -n 's/.*CONFIG_\(PAGE_HINTING[A-Z_]*\).*/\1/p' "${fragments[@]}" | sort -u)
+	fi
 	for i in "${!fragments[@]}"; do
 		f[i]=$out/fragment.$i
 		grep -vw "${without[@]}" "${fragments[i]}" >"${f[i]}" || true

@@ -13,7 +13,7 @@ base_tree
 mapfile -t patches < <(series linux)
 ((${#patches[@]})) || die "patches/linux-$BASE is empty"
 x86=0
-if grep -q PAGE_HINTING_SHARED "${patches[@]}"; then x86=1; fi
+if has_part 6; then x86=1; fi
 compiler=$("${CROSS}gcc" --version | head -n 1)
 variants=("$TOP"/configs/variants/*.config)
 echo "1..$((${#patches[@]} + 2 + x86 + ${#variants[@]}))"

@@ -137,6 +137,9 @@ in_parts() {
 		index(parts, " " part[FNR - 1] " ")' "$1" -
 }
 
+# has_part NUMBER: is this part of the series there, for the base that base_tree has found, and not left out by PARTS?
+has_part() { grep -q "^$1 " "$TOP/patches/linux-$BASE/parts" && [[ " ${PARTS:-$1} " == *" $1 "* ]]; }
+
 # base_tree: set $pristine to the base kernel's tree, and $BASE to what series there is for it.
 base_tree() {
 	pristine=$("$TOP/scripts/fetch-linux.sh")

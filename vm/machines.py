@@ -16,7 +16,6 @@ ACCEL = os.environ.get("ACCEL", "tcg")
 class S390:
     """ESSA, and a host that is part of the machine."""
 
-    program = "qemu-system-s390x"
     bus = "ccw"
     ram = "s390.ram"
     expected = ()
@@ -53,7 +52,6 @@ class S390:
 class X86:
     """States shared with the balloon device, and an adversary that is an object of its own."""
 
-    program = "qemu-system-x86_64"
     bus = "pci"
     ram = "pc.ram"
     expected = (r"tsc: Unable to calibrate against PIT",)

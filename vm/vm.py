@@ -504,7 +504,7 @@ class Guest:
             return f"discarded={self.discard(**classes, **count)}"
         if verb == "set":
             pairs = dict(a.split("=", 1) for a in args)
-            self.machine.set(self, **{k: int(v) if v.isdigit() else v for k, v in pairs.items()})
+            self.set(**{k: int(v) if v.isdigit() else v for k, v in pairs.items()})
             return ""
         if verb == "blocks":
             runs = self.blocks(int(args[0], 0), int(args[1]) if len(args) > 1 else 1)

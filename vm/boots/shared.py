@@ -31,14 +31,18 @@ def run(boot, guest, mode, lru, programs, without=()):
             guest, name, args=tests, env=f"PAGE_HINTING_SEED={boot.seed + 1} PAGE_HINTING_SWAP=/dev/rawswap PAGE_HINTING_DISK=/dev/rawdisk")
 
 
+def under(boot, guest, mode, lru, seed, programs, without=()):
+    """The same while such a host takes pages."""
+    with host(guest, mode, seed, lru) as discards:
+        run(boot, guest, mode, lru, programs, without)
+        n = discards()
+        boot.tap.point(n >= 1000, f"{boot.name} {mode} lru_gen={lru}: {n} pages discarded (at least 1000)")
+
+
 def shared(boot, guest):
     """The protocol's own tests, under hosts that take what they like."""
     for i, mode in enumerate(KVM_MODES if ACCEL == "kvm" else MODES):
-        lru = "yn"[i % 2]
-        with host(guest, mode, boot.cpus * 10 + i, lru) as discards:
-            run(boot, guest, mode, lru, QUICK, SLOW if i else ())
-            n = discards()
-            boot.tap.point(n >= 1000, f"{boot.name} {mode}: {n} pages discarded (at least 1000)")
+        under(boot, guest, mode, "yn"[i % 2], boot.cpus * 10 + i, QUICK, SLOW if i else ())
 
 
 def everything(boot, guest):
@@ -46,18 +50,15 @@ def everything(boot, guest):
     run(boot, guest, "pager", "n", OTHERS)
     for i, mode in enumerate(HOSTS):
         for lru in "yn":
-            with host(guest, mode, boot.cpus * 100 + i, lru) as discards:
-                run(boot, guest, mode, lru, ALL)
-                n = discards()
-                boot.tap.point(n >= 1000, f"{boot.name} {mode} lru_gen={lru}: {n} pages discarded (at least 1000)")
+            under(boot, guest, mode, lru, boot.cpus * 100 + i, ALL)
 
 
 def simulated(boot, guest):
     """No device, but a thread of the kernel that plays the hypervisor."""
-    for mode, tests in (("sweep", ""), ("random", "random_operations with_compaction with_switching")):
+    for mode, name, tests in (("sweep", "page_hinting_test", ""), ("sweep", "page_hinting_stress", ""),
+                              ("random", "page_hinting_stress", "random_operations with_compaction with_switching")):
         guest.sh(f"echo {mode} > /sys/kernel/debug/page_hinting_sim/mode")
-        for name in ("page_hinting_test", "page_hinting_stress") if mode == "sweep" else ("page_hinting_stress",):
-            Program(boot.tap, f"{boot.name} {mode}").run(guest, name, env="PAGE_HINTING_CTL=", args=tests)
+        Program(boot.tap, f"{boot.name} {mode}").run(guest, name, env="PAGE_HINTING_CTL=", args=tests)
 
 
 def kunit(boot, guest):
