@@ -130,6 +130,7 @@ class Guest:
         self.expected = [re.compile(a) for a in (*EXPECTED, *self.machine.expected)]
         self.allow = [re.compile(a) for a in allow]
         self.errors = []
+        self.killed = False             # by us
         self.final = None               # statistics after the guest has powered down
         self.judged_from = 0            # position in the console
         self.judged_to = None           # all of it
@@ -207,6 +208,7 @@ class Guest:
         looking = threading.Thread(target=self._look_around, daemon=True)
         looking.start()
         looking.join(90)
+        self.killed = True
         self.process.kill()
 
     def _look_around(self):
@@ -248,10 +250,23 @@ class Guest:
     def kill(self):
         """End QEMU, whatever it does. Harmless when it has ended already."""
         self.timer.cancel()
+        self._has_failed()
+        self.killed = True
         self.process.kill()
         self.process.wait()
         RUNNING.discard(self.process)
         self.keys.close()
+
+    def _has_failed(self, seconds=0):
+        """Remember how QEMU has ended, if it did so by itself and not well."""
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return
+        if status and not self.killed and not any(e.startswith("QEMU ended ") for e in self.errors):
+            how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+            with open(self.stderr.name, errors="replace") as f:
+                self.errors.append(f"QEMU ended {how}: {f.read().strip()[-1000:]}")
 
     def poweroff(self):
         """Have the guest shut down cleanly, then read its host's final statistics."""
@@ -277,8 +292,9 @@ class Guest:
             self.errors.append("the guest has panicked")
         self.monitor.cmd("quit")
         self.timer.cancel()
-        if self.process.wait(30):
-            self.errors.append(f"QEMU ended with status {self.process.returncode}")
+        self._has_failed(30)
+        if self.process.poll() is None:
+            self.errors.append("QEMU was told to end, and does not")
 
     def _panicked(self):
         return not self.may_panic and PANIC.search(self.console()) is not None
@@ -367,6 +383,7 @@ class Guest:
             try:
                 data = self.agent.recv(1 << 16)
                 if not data:
+                    self._has_failed(30)
                     raise VmError(f"{self.name}: " + (self.errors or ["QEMU has gone"])[-1])
                 *self.lines, self.rest = (self.rest + data).split(b"\n")
             except socket.timeout:
