@@ -77,13 +77,24 @@ static int test_fault(void *data, u64 pfn)
 }
 DEFINE_DEBUGFS_ATTRIBUTE(test_fault_fops, NULL, test_fault, "%llu\n");
 
+/* The folio that a frame belongs to, with a reference; NULL if there is none. */
+static struct folio *test_get_folio(u64 pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+	struct folio *folio;
+
+	if (!page)
+		return NULL;
+	folio = page_folio(page);
+	return folio_try_get(folio) ? folio : NULL;
+}
+
 /*
  * A lookup from an NMI that has hit the holder of the hash lock. -EAGAIN if
  * the folio was not handed out, -EUCLEAN if it was, and 0 if it is not there.
  */
 static int test_lookup(void *data, u64 pfn)
 {
-	struct page *page = pfn_to_online_page(pfn);
 	struct address_space *mapping;
 	struct folio *folio, *found;
 	raw_spinlock_t *lock;
@@ -91,10 +102,8 @@ static int test_lookup(void *data, u64 pfn)
 	pgoff_t index;
 	int err = 0;
 
-	if (!page)
-		return -ENXIO;
-	folio = page_folio(page);
-	if (!folio_try_get(folio))
+	folio = test_get_folio(pfn);
+	if (!folio)
 		return -ENXIO;
 	/* Unlocked, but the test has the file open. */
 	mapping = folio_mapping(folio);
@@ -124,16 +133,13 @@ DEFINE_DEBUGFS_ATTRIBUTE(test_lookup_fops, NULL, test_lookup, "%llu\n");
  */
 static int test_lookup_dirty(void *data, u64 pfn)
 {
-	struct page *page = pfn_to_online_page(pfn);
 	struct folio_batch fbatch;
 	struct folio *folio;
 	int err = -EAGAIN;
 	pgoff_t index;
 
-	if (!page)
-		return -ENXIO;
-	folio = page_folio(page);
-	if (!folio_try_get(folio))
+	folio = test_get_folio(pfn);
+	if (!folio)
 		return -ENXIO;
 	folio_batch_init(&fbatch);
 	folio_lock(folio);
@@ -204,7 +210,6 @@ static void test_race_clock(struct work_struct *work)
 static int test_race(void *data, u64 pfn)
 {
 	struct test_race race = { .meanwhile = (unsigned long)data };
-	struct page *page = pfn_to_online_page(pfn);
 	raw_spinlock_t *lock;
 	unsigned long flags;
 	unsigned int cpu;
@@ -212,10 +217,8 @@ static int test_race(void *data, u64 pfn)
 
 	if (!static_key_enabled(&page_hint_key))
 		return -EOPNOTSUPP;
-	if (!page)
-		return -ENXIO;
-	race.folio = page_folio(page);
-	if (!folio_try_get(race.folio))
+	race.folio = test_get_folio(pfn);
+	if (!race.folio)
 		return -ENXIO;
 	lock = page_hint_lock(race.folio);
 	init_completion(&race.ready);
@@ -285,18 +288,14 @@ static ssize_t test_hold_write(struct file *file, const char __user *buf,
 	bool freeze = file_inode(file)->i_private;
 	struct test_hold *hold;
 	struct folio *folio;
-	struct page *page;
 	unsigned long pfn;
 	int err;
 
 	err = kstrtoul_from_user(buf, count, 0, &pfn);
 	if (err)
 		return err;
-	page = pfn_to_online_page(pfn);
-	if (!page)
-		return -ENXIO;
-	folio = page_folio(page);
-	if (!folio_try_get(folio))
+	folio = test_get_folio(pfn);
+	if (!folio)
 		return -ENXIO;
 	hold = kmalloc_obj(*hold);
 	if (!hold) {
@@ -352,15 +351,12 @@ static void test_unmap_clock(struct work_struct *work)
  */
 static int test_unmap(void *data, u64 pfn)
 {
-	struct page *page = pfn_to_online_page(pfn);
 	struct address_space *mapping;
 	struct test_race race = {};
 	int err = -ENXIO;
 
-	if (!page)
-		return -ENXIO;
-	race.folio = page_folio(page);
-	if (!folio_try_get(race.folio))
+	race.folio = test_get_folio(pfn);
+	if (!race.folio)
 		return -ENXIO;
 	/* Unlocked, but the test has the file open. */
 	mapping = folio_mapping(race.folio);
@@ -393,17 +389,14 @@ DEFINE_DEBUGFS_ATTRIBUTE(test_unmap_fops, NULL, test_unmap, "%llu\n");
  */
 static int test_flush_pending(void *data, u64 pfn)
 {
-	struct page *page = pfn_to_online_page(pfn);
 	struct folio *folio;
 	int err = -EAGAIN;
 
 	if (!IS_ENABLED(CONFIG_ARCH_WANT_BATCHED_UNMAP_TLB_FLUSH) ||
 	    !static_key_enabled(&page_hint_key))
 		return -EOPNOTSUPP;
-	if (!page)
-		return -ENXIO;
-	folio = page_folio(page);
-	if (!folio_try_get(folio))
+	folio = test_get_folio(pfn);
+	if (!folio)
 		return -ENXIO;
 	folio_lock(folio);
 	folio_make_stable(folio);
@@ -430,17 +423,14 @@ DEFINE_DEBUGFS_ATTRIBUTE(test_flush_pending_fops, NULL, test_flush_pending,
  */
 static int test_protect(void *data, u64 pfn)
 {
-	struct page *page = pfn_to_online_page(pfn);
 	static unsigned long old_min, old_low;
 	struct mem_cgroup *memcg, *parent;
 	unsigned long min, low, usage;
 	struct folio *folio;
 	int err = -ENXIO;
 
-	if (!page)
-		return -ENXIO;
-	folio = page_folio(page);
-	if (!folio_try_get(folio))
+	folio = test_get_folio(pfn);
+	if (!folio)
 		return -ENXIO;
 	folio_lock(folio);
 	rcu_read_lock();
@@ -480,14 +470,11 @@ DEFINE_DEBUGFS_ATTRIBUTE(test_corrupt_fops, NULL, test_corrupt, "%llu\n");
 /* The file system has second thoughts about what it has read or written. */
 static int test_not_uptodate(void *data, u64 pfn)
 {
-	struct page *page = pfn_to_online_page(pfn);
 	struct folio *folio;
 	int err = -EBUSY;
 
-	if (!page)
-		return -ENXIO;
-	folio = page_folio(page);
-	if (!folio_try_get(folio))
+	folio = test_get_folio(pfn);
+	if (!folio)
 		return -ENXIO;
 	folio_make_stable(folio);
 	folio_lock(folio);
@@ -546,16 +533,13 @@ static void test_dress_up(struct inode *inode, int *seen, int *eligible)
  */
 static int test_internal(void *data, u64 pfn)
 {
-	struct page *page = pfn_to_online_page(pfn);
 	struct inode *inode, *previous = NULL;
 	int seen = 0, eligible = 0;
 	struct super_block *sb;
 	struct folio *folio;
 
-	if (!page)
-		return -ENXIO;
-	folio = page_folio(page);
-	if (!folio_try_get(folio))
+	folio = test_get_folio(pfn);
+	if (!folio)
 		return -ENXIO;
 	/* Unlocked, but the test has the file open. */
 	sb = folio_mapping(folio) ? folio_mapping(folio)->host->i_sb : NULL;
