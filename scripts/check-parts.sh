@@ -1,11 +1,11 @@
 #!/bin/bash
 # Each part of the series on top of those before it, without those after it: it builds, boots, and passes the tests that it
-# brings. TAP. Five kernels and as many runs of tests: an hour.
+# brings. TAP. Six kernels and as many runs of tests: an hour.
 # usage: scripts/check-parts.sh [--out DIR] [PART]...
 . "$(dirname "$0")/lib.sh"
 
 # The boots of vm/test for what each part brings.
-boots=([1]="free" [2]="policy io 4cpus" [3]="account contexts oops" [4]="fs-xfs formats" [5]="swap-4cpus swap-1cpu")
+boots=([1]="free" [2]="policy io 4cpus" [3]="account contexts oops" [4]="fs-xfs formats" [5]="swap-4cpus swap-1cpu" [6]="shared")
 
 if [[ ${1-} == --out ]]; then
 	out=$2
