@@ -384,7 +384,7 @@ class Guest:
                 data = self.agent.recv(1 << 16)
                 if not data:
                     self._has_failed(30)
-                    raise VmError(f"{self.name}: " + (self.errors or ["QEMU has gone"])[-1])
+                    raise VmError((self.errors or ["QEMU has gone"])[-1])
                 *self.lines, self.rest = (self.rest + data).split(b"\n")
             except socket.timeout:
                 if self._panicked():
