@@ -433,6 +433,37 @@ static void page_hint_freed(struct kunit *test)
 	}
 }
 
+static int test_references;
+
+static bool test_is_discarded(unsigned long pfn, unsigned long nr)
+{
+	test_references = folio_ref_count(pfn_folio(pfn));
+	return false;
+}
+
+/*
+ * Who takes a reference may be left with the last one, and a fault comes in
+ * places where nothing can be freed.
+ */
+static void page_hint_fault_takes_no_reference(struct kunit *test)
+{
+	static struct page_hint_ops counting;
+	const struct page_hint_ops *ops;
+	struct folio *folio;
+
+	test_begin(test, PAGE_HINT_FRAME_SHIFT);
+	folio = folio_alloc(GFP_KERNEL, 0);
+	KUNIT_ASSERT_NOT_NULL(test, folio);
+	ops = page_hint_host;
+	counting = *ops;
+	counting.is_discarded = test_is_discarded;
+	WRITE_ONCE(page_hint_host, &counting);
+	KUNIT_EXPECT_FALSE(test, page_hint_fault(folio_pfn(folio)));
+	WRITE_ONCE(page_hint_host, ops);
+	KUNIT_EXPECT_EQ(test, test_references, 1);
+	folio_put(folio);
+}
+
 /* Switching off makes all stable, and forgets nothing that is lost. */
 static void page_hint_off_and_on(struct kunit *test)
 {
@@ -697,6 +728,7 @@ static struct kunit_case page_hint_test_cases[] = {
 	KUNIT_CASE_PARAM(page_hint_busy, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_busy_irqs_off, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_freed, test_order_gen_params),
+	KUNIT_CASE(page_hint_fault_takes_no_reference),
 	KUNIT_CASE_PARAM(page_hint_off_and_on, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_host_goes, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_granule, test_order_gen_params),
