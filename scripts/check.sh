@@ -90,6 +90,9 @@ mails() {
 	done
 }
 
+# What is new in QMP is new in one version of QEMU.
+since() { (($(grep -h '^+# Since: ' patches/qemu/*.patch | sort -u | wc -l) == 1)) || grep '^+# Since: ' patches/qemu/*.patch; }
+
 # Vanilla 6.12.y, whose mm/ differs from the packaged kernel's. "git apply" takes no fuzz.
 vanilla() {
 	local f src dir=$work/vanilla
@@ -241,6 +244,7 @@ for s in "${names[@]}"; do
 	[[ ! -f patches/$s/parts ]] || run "$s: each patch belongs to a part, and each part has a cover letter" parts "$s"
 	run "$s: checkpatch, but for what checkpatch-allow.txt gives reasons" checkpatch "$s"
 done
+run "qemu: QMP says the same version wherever it says since when" since
 run "nothing in checkpatch-allow.txt that is not needed" allowed
 if ((${#BASES[@]} > 1)); then run "the series for ${BASES[*]} differ as they are meant to" "$TOP/scripts/compare-series.sh"; fi
 if [[ -d $work/linux-${BASES[0]} ]]; then

@@ -54,7 +54,8 @@ class X86:
 
     bus = "pci"
     ram = "pc.ram"
-    expected = (r"tsc: Unable to calibrate against PIT",)
+    # of a machine whose timers are late, as others run on its processors, too
+    expected = (r"tsc: (Unable to calibrate against PIT|PIT calibration deviates from HPET)", r"APIC timer disabled due to verification failure")
     hinting = "page_hinting=on"
     parameters = "console=ttyS0 trace_clock=global"     # or it complains that the emulated TSC is not stable
 

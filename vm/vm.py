@@ -14,6 +14,7 @@ killed, and whoever waits for an answer gets a VmError. QEMU cannot outlive this
 
 import ctypes
 import fcntl
+import functools
 import json
 import os
 import re
@@ -50,8 +51,8 @@ class VmError(Exception):
     """The guest or its host did not do what it was told."""
 
 
-def in_child():
-    """In the process of the emulator, before exec: die with the parent, and no transparent huge pages.
+def in_child(cgroup):
+    """In the process of the emulator, before exec: die with the parent, no transparent huge pages, control group.
 
     With huge pages the host keeps a page until it has split its neighbourhood, and resident sizes
     tell nothing. Both settings are for this process alone; the machine's stay as they are.
@@ -59,6 +60,9 @@ def in_child():
     libc = ctypes.CDLL(None)
     libc.prctl(1, signal.SIGKILL)       # PR_SET_PDEATHSIG
     libc.prctl(41, 1, 0, 0, 0)          # PR_SET_THP_DISABLE
+    if cgroup:
+        with open(os.path.join(cgroup, "cgroup.procs"), "w", encoding="ascii") as f:
+            f.write(str(os.getpid()))
 
 
 def cpu_seconds(process):
@@ -115,11 +119,11 @@ class Guest:
 
     def __init__(self, qemu, kernel, initrd, *, name="guest", memory=512, cpus=2, disks=(),
                  append="", options=(), devices=(), hinting=True, timeout=300, logdir=None, job="agent",
-                 interactive=False, allow=(), icount=False, provoked=False, ipl=None, edat=False, arch="s390"):
+                 interactive=False, allow=(), icount=False, provoked=False, ipl=None, edat=False, arch="s390", cgroup=None):
         """With `icount`, one vCPU, and its clock counts instructions: one a nanosecond.
 
         `ipl` names a disk to load from; kernel, initrd and command line must be on that.
-        With `edat`, the guest can have huge pages, and maps its own memory with them.
+        With `edat`, the guest can have huge pages, and maps its own memory with them. QEMU joins the `cgroup`, a directory.
         """
         self.name = name
         self.machine = MACHINES[arch]
@@ -175,7 +179,7 @@ class Guest:
         self.log = open(os.path.join(self.logdir, name + ".log"), "wb")
         self.process = subprocess.Popen(
             cmd, stdin=None if interactive else subprocess.DEVNULL, stderr=self.stderr,
-            pass_fds=[s.fileno() for s in theirs] + [keys], preexec_fn=in_child)
+            pass_fds=[s.fileno() for s in theirs] + [keys], preexec_fn=functools.partial(in_child, cgroup))
         RUNNING.add(self.process)
         os.close(keys)
         for s in theirs:

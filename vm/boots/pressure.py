@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernel of this machine runs short, and takes from a guest that makes its memory lazy, or swaps.
+
+It takes root, a control group for memory, and a swap device, which is made and taken away again. So these run only when they
+are asked for, or with --full.
+"""
+
+import array
+import contextlib
+import os
+import subprocess
+import time
+
+from boot import Boot, has_part
+from machines import PAGE
+from vm import VmError
+
+SWAP_MB = 512
+FILE_MB = 96
+ANONYMOUS_MB = 32
+TAKE_MB = 64                    # less than what is lazy by then
+SUMS = "md5sum /mnt/test/file /anonymous"
+PRESENT, SWAPPED = 1 << 63, 1 << 62         # of an entry of pagemap
+
+
+@contextlib.contextmanager
+def swap(path):
+    """A device to swap to, where there is none that is large enough."""
+    with open("/proc/swaps", encoding="ascii") as f:
+        free = sum(int(line.split()[-3]) - int(line.split()[-2]) for line in f.readlines()[1:])
+    if free >= SWAP_MB << 10:
+        yield
+        return
+    try:
+        with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as f:
+            os.posix_fallocate(f.fileno(), 0, SWAP_MB << 20)
+        subprocess.run(["/sbin/mkswap", path], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["/sbin/swapon", path], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["/sbin/swapoff", path], check=True)
+    finally:
+        os.unlink(path)
+
+
+class Group:
+    """A control group for memory, of whichever version there is."""
+
+    def __init__(self, name):
+        self.path = None
+        with open("/proc/self/mounts", encoding="ascii", errors="replace") as f:
+            mounts = [line.split()[1:4] for line in f]
+        for where, kind, options in mounts:
+            controllers = os.path.join(where, "cgroup.subtree_control")
+            if kind == "cgroup" and "memory" in options.split(","):
+                self.usage, self.limit, self.cache = "memory.usage_in_bytes", "memory.limit_in_bytes", "cache"
+            elif kind == "cgroup2" and os.path.exists(controllers) and "memory" in self._read(controllers).split():
+                self.usage, self.limit, self.cache = "memory.current", "memory.max", "file"
+            else:
+                continue
+            self.path = os.path.join(where, name)
+            os.mkdir(self.path)
+            return
+
+    @staticmethod
+    def _read(path):
+        with open(path, encoding="ascii") as f:
+            return f.read()
+
+    def reclaim(self, size):
+        """Lower the limit, so that the kernel has to take that much, beside its cache of the guest's disks."""
+        os.sync()
+        used = int(self._read(os.path.join(self.path, self.usage)))
+        stat = dict(line.split() for line in self._read(os.path.join(self.path, "memory.stat")).splitlines())
+        with open(os.path.join(self.path, self.limit), "w", encoding="ascii") as f:
+            f.write(str(used - int(stat[self.cache]) - size))
+
+    def remove(self):
+        if self.path:
+            os.rmdir(self.path)
+
+
+class PressedBoot(Boot):
+    """A guest whose QEMU is in a control group of its own."""
+
+    def __call__(self, work):
+        self.group = None
+        try:
+            if os.geteuid():
+                raise VmError("this takes root")
+            self.group = Group(f"page-hinting-{os.getpid()}-{self.name}")
+            if not self.group.path:
+                raise VmError("there is no control group for memory")
+            self.options["cgroup"] = self.group.path
+            with swap(os.path.join(self.work, self.name + ".swap")):
+                super().__call__(work)
+        except (VmError, OSError) as e:
+            self.tap.point(True, f"{self.name}: control group and swap", skip=str(e))
+        finally:
+            if self.group:
+                self.group.remove()
+
+
+def swapped(guest):
+    """Bytes that are no longer in memory, but in swap."""
+    with open(f"/proc/{guest.process.pid}/status", encoding="ascii") as f:
+        return next(int(line.split()[1]) << 10 for line in f if line.startswith("VmSwap:"))
+
+
+def lazy_frames(guest):
+    """Of the frames that are lazy: how many are there, in swap, and nowhere."""
+    count = {"there": 0, "swapped": 0, "dropped": 0}
+    step = 4096
+    guest.resident()                                # which finds out where guest memory is
+    with open(f"/proc/{guest.process.pid}/pagemap", "rb", buffering=0) as pagemap:
+        for start in range(0, guest.memory, step * PAGE):
+            frames = []
+            for run in guest.qmp("query-balloon-page-state-frames", address=start, count=step):
+                frames += [run["state"] == "lazy"] * run["count"]
+            pagemap.seek((guest.ram + start) // PAGE * 8)
+            for lazy, entry in zip(frames, array.array("Q", pagemap.read(step * 8))):
+                if lazy:
+                    count["there" if entry & PRESENT else "swapped" if entry & SWAPPED else "dropped"] += 1
+    return count
+
+
+def fill(guest):
+    guest.sh(f"dd if=/dev/urandom of=/mnt/test/file bs=1M count={FILE_MB} 2>/dev/null; sync")
+    guest.sh(f"dd if=/dev/urandom of=/anonymous bs=1M count={ANONYMOUS_MB} 2>/dev/null")
+    return guest.out(SUMS)
+
+
+def pressure(boot, guest):
+    sums = fill(guest)
+    guest.control("period_ms", 1000)
+    end = time.time() + 60
+    while guest.stats()["lazy"] < FILE_MB * 9 << 20 >> 12 and time.time() < end:
+        time.sleep(0.5)
+        print(guest.qmp("query-balloon-page-state"),file=__import__("sys").stderr)
+    lazy = guest.stats()["lazy"]
+    boot.tap.point(lazy * PAGE >= TAKE_MB << 20, f"{boot.name}: {lazy * PAGE >> 20} MB of a file of {FILE_MB} MB are lazy")
+    guest.qmp("stop")
+    before, dropped = guest.resident(), lazy_frames(guest)["dropped"]
+    boot.group.reclaim(TAKE_MB << 20)
+    taken, frames = before - guest.resident(), lazy_frames(guest)
+    dropped = frames["dropped"] - dropped
+    boot.tap.point(dropped * PAGE >= TAKE_MB << 19,
+                   f"{boot.name}: with the vCPUs stopped, the kernel takes {taken >> 10} KB; it drops {dropped} pages that are lazy")
+    boot.tap.point(frames["swapped"] == 0 and swapped(guest) == 0,
+                   f"{boot.name}: {frames['swapped']} pages that are lazy are swapped out, {swapped(guest) >> 10} KB of all memory")
+    guest.qmp("cont")
+    lost = guest.vmstat()
+    boot.tap.point(guest.out(SUMS) == sums, f"{boot.name}: file and memory are what they were")
+    lost = {name: value - lost[name] for name, value in guest.vmstat().items() if name.startswith("page_hint")}
+    boot.tap.note(f"{boot.name}: to read them again: {lost}")
+
+
+def swapping(boot, guest):
+    """The same guest without hints, for comparison."""
+    sums = fill(guest)
+    guest.qmp("stop")
+    before = guest.resident()
+    boot.group.reclaim(TAKE_MB << 20)
+    boot.tap.point(swapped(guest) >= TAKE_MB << 19,
+                   f"{boot.name}: the kernel takes {before - guest.resident() >> 10} KB; {swapped(guest) >> 10} KB are swapped out")
+    guest.qmp("cont")
+    boot.tap.point(guest.out(SUMS) == sums, f"{boot.name}: file and memory are what they were")
+
+
+def machine(**options):
+    return {"arch": "x86_64", "machine": PressedBoot, "kernel": "run", "cpus": 2, "memory": 256, "default": False, **options}
+
+
+BOOTS = {
+    "pressure": (pressure, machine(append="page_hinting=on", options=["page-state-lazy=on"])),
+    "pressure-unhinted": (swapping, machine(append="page_hinting=off", hinting=False)),
+} if has_part(6) else {}
