@@ -44,6 +44,7 @@ SKIPS = [re.compile(text) for text in (
     r"^contexts.*: flush_is_pending$",                          # s390 does not defer the flush of a TLB
     r"^shared.*: (clone_range|deduplication|nowait_writes|reflinks|compressed_\w+|verity_\w+|encrypted)$",      # ext4, as above
     r"^hercules: IPL$",                                         # not installed
+    r"^pressure.*: control group and swap$",                    # not root, or no control groups
     r"1cpu.*: (all_cpus_on_one_frame|clock_needs_one_cpu)$",
     *([] if has_part(2) else [r"^free: (content_switching|off_stops_it)$"]))]       # nothing to switch yet
 
