@@ -55,9 +55,10 @@ class X86:
     bus = "pci"
     ram = "pc.ram"
     # of a machine whose timers are late, as others run on its processors, too
-    expected = (r"tsc: (Unable to calibrate against PIT|PIT calibration deviates from (HPET|PMTIMER))",)
+    expected = (r"tsc: (Unable to calibrate against PIT|PIT calibration deviates from (HPET|PMTIMER))", r"APIC calibration not consistent with PM-Timer")
     hinting = "page_hinting=on"
-    parameters = "console=ttyS0 trace_clock=global"     # or it complains that the emulated TSC is not stable
+    # the rest, or it complains that the emulated TSC is not stable
+    parameters = "console=ttyS0 trace_clock=global tsc=nowatchdog"
 
     @staticmethod
     def arguments(edat, options, hinting):
