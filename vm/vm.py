@@ -51,7 +51,7 @@ class VmError(Exception):
     """The guest or its host did not do what it was told."""
 
 
-def in_child(cgroup):
+def in_child(cgroup=None):
     """In the process of the emulator, before exec: die with the parent, no transparent huge pages, control group.
 
     With huge pages the host keeps a page until it has split its neighbourhood, and resident sizes
