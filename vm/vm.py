@@ -134,7 +134,7 @@ class Guest:
         self.expected = [re.compile(a) for a in (*EXPECTED, *self.machine.expected)]
         self.allow = [re.compile(a) for a in allow]
         self.errors = []
-        self.killed = False             # by us
+        self.end_known = False          # how QEMU has ended is among the errors, or we have killed it
         self.final = None               # statistics after the guest has powered down
         self.judged_from = 0            # position in the console
         self.judged_to = None           # all of it
@@ -192,9 +192,9 @@ class Guest:
         try:
             self.monitor = Qmp(mine[0])
         except VmError as e:
+            gone = self._gone()
             self.kill()
-            with open(self.stderr.name, errors="replace") as f:
-                raise VmError(f"{e}: {f.read().strip()}") from e
+            raise gone from e
         threading.Thread(target=self._serve, args=[mine[2]], daemon=True).start()
 
     # --- life ------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ class Guest:
         looking = threading.Thread(target=self._look_around, daemon=True)
         looking.start()
         looking.join(90)
-        self.killed = True
+        self.end_known = True
         self.process.kill()
 
     def _look_around(self):
@@ -254,23 +254,29 @@ class Guest:
     def kill(self):
         """End QEMU, whatever it does. Harmless when it has ended already."""
         self.timer.cancel()
-        self._has_failed()
-        self.killed = True
+        self._judge_end()
+        self.end_known = True
         self.process.kill()
         self.process.wait()
         RUNNING.discard(self.process)
         self.keys.close()
 
-    def _has_failed(self, seconds=0):
+    def _judge_end(self, seconds=0):
         """Remember how QEMU has ended, if it did so by itself and not well."""
         try:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             return
-        if status and not self.killed and not any(e.startswith("QEMU ended ") for e in self.errors):
+        if status and not self.end_known:
             how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
             with open(self.stderr.name, errors="replace") as f:
                 self.errors.append(f"QEMU ended {how}: {f.read().strip()[-1000:]}")
+        self.end_known = True
+
+    def _gone(self):
+        """What to raise when QEMU has closed a connection."""
+        self._judge_end(30)
+        return VmError((self.errors or ["QEMU has gone"])[-1])
 
     def poweroff(self):
         """Have the guest shut down cleanly, then read its host's final statistics."""
@@ -296,7 +302,7 @@ class Guest:
             self.errors.append("the guest has panicked")
         self.monitor.cmd("quit")
         self.timer.cancel()
-        self._has_failed(30)
+        self._judge_end(30)
         if self.process.poll() is None:
             self.errors.append("QEMU was told to end, and does not")
 
@@ -387,8 +393,7 @@ class Guest:
             try:
                 data = self.agent.recv(1 << 16)
                 if not data:
-                    self._has_failed(30)
-                    raise VmError((self.errors or ["QEMU has gone"])[-1])
+                    raise self._gone()
                 *self.lines, self.rest = (self.rest + data).split(b"\n")
             except socket.timeout:
                 if self._panicked():
@@ -472,25 +477,28 @@ class Guest:
         """What QEMU has used of this machine's processors so far."""
         return cpu_seconds(self.process)
 
+    @functools.cached_property
+    def ram(self):
+        """Where QEMU has the guest's memory."""
+        m = re.search(rf"^\s*{self.machine.ram} .*(0x[0-9a-f]+)\s+rw\s*$", self.hmp("info ramblock"), re.M)
+        if not m:
+            raise VmError(f"no block {self.machine.ram} in 'info ramblock'")
+        return int(m[1], 16)
+
     def resident(self):
         """Bytes of the guest's memory that the kernel of this machine holds, from smaps.
 
         Of the mapping that holds guest memory only: the process as a whole grows and shrinks for
         reasons of its own, such as the buffer of translated code.
         """
-        if not hasattr(self, "ram"):
-            m = re.search(rf"^\s*{self.machine.ram} .*(0x[0-9a-f]+)\s+rw\s*$", self.hmp("info ramblock"), re.M)
-            if not m:
-                raise VmError(f"no block {self.machine.ram} in 'info ramblock'")
-            self.ram = int(m[1], 16)
-        total = 0
+        ram, total = self.ram, 0
         inside = False
         with open(f"/proc/{self.process.pid}/smaps", encoding="ascii", errors="replace") as f:
             for line in f:
                 m = re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line)
                 if m:
                     start, end = int(m[1], 16), int(m[2], 16)
-                    inside = start >= self.ram and end <= self.ram + self.memory
+                    inside = start >= ram and end <= ram + self.memory
                 elif inside and line.startswith("Rss:"):
                     total += int(line.split()[1]) * 1024
         return total

@@ -11,6 +11,7 @@ import os
 import subprocess
 import time
 
+import shared
 from boot import Boot, has_part
 from machines import PAGE
 from vm import VmError
@@ -48,7 +49,6 @@ class Group:
     """A control group for memory, of whichever version there is."""
 
     def __init__(self, name):
-        self.path = None
         with open("/proc/self/mounts", encoding="ascii", errors="replace") as f:
             mounts = [line.split()[1:4] for line in f]
         for where, kind, options in mounts:
@@ -62,6 +62,7 @@ class Group:
             self.path = os.path.join(where, name)
             os.mkdir(self.path)
             return
+        raise VmError("there is no control group for memory")
 
     @staticmethod
     def _read(path):
@@ -77,29 +78,25 @@ class Group:
             f.write(str(used - int(stat[self.cache]) - size))
 
     def remove(self):
-        if self.path:
-            os.rmdir(self.path)
+        os.rmdir(self.path)
 
 
 class PressedBoot(Boot):
     """A guest whose QEMU is in a control group of its own."""
 
     def __call__(self, work):
-        self.group = None
-        try:
-            if os.geteuid():
-                raise VmError("this takes root")
-            self.group = Group(f"page-hinting-{os.getpid()}-{self.name}")
-            if not self.group.path:
-                raise VmError("there is no control group for memory")
+        with contextlib.ExitStack() as stack:
+            try:
+                if os.geteuid():
+                    raise VmError("this takes root")
+                self.group = Group(f"page-hinting-{os.getpid()}-{self.name}")
+                stack.callback(self.group.remove)
+                stack.enter_context(swap(os.path.join(self.work, self.name + ".swap")))
+            except (VmError, OSError, subprocess.CalledProcessError) as e:
+                self.tap.point(True, f"{self.name}: control group and swap", skip=str(e))
+                return
             self.options["cgroup"] = self.group.path
-            with swap(os.path.join(self.work, self.name + ".swap")):
-                super().__call__(work)
-        except (VmError, OSError) as e:
-            self.tap.point(True, f"{self.name}: control group and swap", skip=str(e))
-        finally:
-            if self.group:
-                self.group.remove()
+            super().__call__(work)
 
 
 def swapped(guest):
@@ -112,7 +109,6 @@ def lazy_frames(guest):
     """Of the frames that are, or were, lazy: how many are there, in swap, and dropped by the kernel."""
     count = {"there": 0, "swapped": 0, "dropped": guest.qmp("query-balloon-page-state")["dropped"] // PAGE}    # as far as QEMU knows
     step = 4096
-    guest.resident()                                # which finds out where guest memory is
     with open(f"/proc/{guest.process.pid}/pagemap", "rb", buffering=0) as pagemap:
         for start in range(0, guest.memory, step * PAGE):
             frames = []
@@ -166,10 +162,10 @@ def swapping(boot, guest):
 
 
 def machine(**options):
-    return {"arch": "x86_64", "machine": PressedBoot, "kernel": "run", "cpus": 2, "memory": 256, "default": False, **options}
+    return shared.machine("run", 2, machine=PressedBoot, default=False, **options)
 
 
 BOOTS = {
-    "pressure": (pressure, machine(append="page_hinting=on", options=["page-state-lazy=on"])),
+    "pressure": (pressure, machine(options=["page-state-lazy=on"])),
     "pressure-unhinted": (swapping, machine(append="page_hinting=off", hinting=False)),
 } if has_part(6) else {}
