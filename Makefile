@@ -6,7 +6,7 @@ STAGES ?=
 
 help:
 	@echo 'make run           build all, run the demonstration in a guest, print what happened'
-	@echo 'make test          all tests (STAGES="apply model ..." for some of them)'
+	@echo 'make test          all tests (STAGES="apply model ..." for some of them; FULL=1: a day)'
 	@echo 'make bench         what it costs, beside the base kernel (RECORD=1: keep the figures)'
 	@echo 'make benefit       what it gives, beside what else one could use (an hour; RECORD=1 as above)'
 	@echo 'make kvm-check     the tests of the other host, on a machine that has KVM'
@@ -59,7 +59,7 @@ mutants: deps
 	vm/mutants
 
 test:
-	@scripts/test.sh $(STAGES)
+	@scripts/test.sh $(if $(FULL),--full) $(STAGES)
 
 kvm-check: deps
 	scripts/kvm-check.sh

@@ -1,7 +1,8 @@
 #!/bin/bash
 # All tests, in stages; ends with "N passed, N failed, N skipped". Logs: a directory for each run in
 # $CACHE/log/test, the newest is "last" there; a few are kept.
-# usage: scripts/test.sh [STAGE]...      (default: all)
+# usage: scripts/test.sh [--full] [STAGE]...      (default: all stages)
+#   --full   each patch is built, all boots with all their hosts, all of the other kernel: a day
 . "$(dirname "$0")/lib.sh"
 
 runs=$CACHE/log/test
@@ -15,6 +16,11 @@ find "$runs" -mindepth 1 -maxdepth 1 -type d -name '*-*-*' | sort -r | tail -n +
 	flock -n -o "$old" rm -rf -- "$old" || true
 done
 cd "$TOP"
+full=()
+if [[ ${1-} == --full ]]; then
+	full=("$1")
+	shift
+fi
 only=("$@")
 passed=0 failed=0 skipped=0 table=()
 shopt -s extglob
@@ -61,7 +67,7 @@ stage() {
 	verdict=passed
 	((not == 0)) || verdict=FAILED
 	passed=$((passed + ok - skip)) failed=$((failed + not)) skipped=$((skipped + skip))
-	table+=("$(printf '%-12s %-7s %4d passed %4d failed %4d skipped %5d s' "$name" $verdict $((ok - skip)) "$not" "$skip" $took)")
+	table+=("$(printf '%-13s %-7s %4d passed %4d failed %4d skipped %5d s' "$name" $verdict $((ok - skip)) "$not" "$skip" $took)")
 	echo "=== ${table[-1]}"
 }
 
@@ -85,6 +91,9 @@ export -f late
 export logs
 
 s=$TOP/scripts
+long=$((${#full[@]} ? 40 : 1))		# limits are for what runs by default
+parts=(--parts)
+((!${#full[@]})) || parts=()
 stage packages   900 "$s/deps.sh"
 stage together   120 "$s/test-together.sh"
 # it takes little more than one processor, as some of those before its stage do
@@ -92,13 +101,21 @@ early repository     "$s/check.sh"
 stage apply      300 "$s/test-apply.sh"
 alone model      600 "$s/check-model.sh"
 alone build     3000 "$s/build-all.sh"
-alone patches   2700 "$s/check-builds.sh"
+alone patches   $((1800 * long)) "$s/check-builds.sh" "${parts[@]}"
 stage qemu       600 "$s/test-qemu.sh"
 stage repository 900 bash -c 'late repository'
-alone guests    2700 "$TOP/vm/test" --out "$logs/guests"
+alone guests    $((2700 * long)) "$TOP/vm/test" "${full[@]}" --out "$logs/guests"
 alone run       1500 "$TOP/vm/run" --out "$logs/run"
 # The other kernel: builds, boots, and a part of the tests. BASE= in the environment: all of the above with that one.
-[[ -n ${BASE-} ]] || alone other 3000 env BASE="${BASES[1]}" "$TOP/vm/test" --out "$logs/other" stock off contexts kexec
+if [[ -z ${BASE-} ]]; then
+	export BASE=${BASES[1]}
+	if ((${#full[@]})); then
+		alone other-patches $((1800 * long)) "$s/check-builds.sh"
+		alone other $((2700 * long)) "$TOP/vm/test" --full --out "$logs/other"
+	else
+		alone other 3000 "$TOP/vm/test" --out "$logs/other" stock off contexts kexec
+	fi
+fi
 
 printf '\n'
 printf '%s\n' "${table[@]}"
