@@ -23,7 +23,7 @@ class S390:
     hinting = "page_hinting=force"      # as QEMU calls itself KVM, where "on" is refused
 
     @staticmethod
-    def arguments(edat, options, hinting):
+    def arguments(edat, options, hinting, icount):
         return ["-M", "s390-ccw-virtio", "-cpu", "max,edat=" + ("on" if edat else "off"), "-device", "sclpconsole,chardev=con",
                 *(word for option in options for word in ("-global", "s390-storage_attributes-tcg." + option))]
 
@@ -61,8 +61,10 @@ class X86:
     parameters = "console=ttyS0 trace_clock=global tsc=nowatchdog"
 
     @staticmethod
-    def arguments(edat, options, hinting):
-        machine = ["-M", "q35", "-cpu", "host" if ACCEL == "kvm" else "max", "-device", "isa-serial,chardev=con"]
+    def arguments(edat, options, hinting, icount):
+        # Each byte of "rep movsb" counts as an instruction, which would hide all others
+        cpu = "max,erms=off,fsrm=off" if icount else "host" if ACCEL == "kvm" else "max"
+        machine = ["-M", "q35", "-cpu", cpu, "-device", "isa-serial,chardev=con"]
         if not hinting:
             return machine
         return [*machine, "-device", ",".join(["virtio-balloon-pci,id=balloon,page-state=on", *options]),

@@ -158,7 +158,7 @@ class Guest:
                "-smp", str(cpus), "-m", str(memory), "-nodefaults", "-display", "none",
                "-no-shutdown", "-no-reboot",
                "-chardev", console,
-               *self.machine.arguments(edat, options, hinting),
+               *self.machine.arguments(edat, options, hinting, icount),
                "-chardev", f"socket,id=qmp,fd={qmp_fd}", "-mon", "chardev=qmp,mode=control",
                "-device", "virtio-serial-" + self.machine.bus,
                "-chardev", f"socket,id=agent,fd={agent_fd}",

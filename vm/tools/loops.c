@@ -9,9 +9,10 @@
  * is run in batches that are short against a timer tick; the smallest batch is one without a tick,
  * and comes out the same each time, while the mean has in it what happens only now and then.
  *
- * Output, a line for each loop: NAME UNITS SMALLEST MEDIAN MEAN E1 ... E7
+ * Output, a line for each loop: NAME UNITS SMALLEST MEDIAN MEAN C1 ... C7
  * that is the number of units of work in all batches, nanoseconds per unit, and, where the host can
- * be asked, how often each order code of ESSA was used in all of them.
+ * be asked, how often it was called in all of them: each order code of ESSA, or with page states
+ * that are shared with it, the doorbell (C1).
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -56,6 +57,13 @@ static const char *self;
 
 /* --- a cached file ---------------------------------------------------------------------------- */
 
+/* In an order that readahead understands, so that folios are as large as they get */
+static void read_file(void)
+{
+	for (size_t off = 0; off < FILE_SIZE; off += MB)
+		must(pread(fd, buf, MB, off) == (ssize_t)MB, "read");
+}
+
 static void file_setup(void)
 {
 	snprintf(path, sizeof(path), "%s/loops.file", dir);
@@ -65,13 +73,14 @@ static void file_setup(void)
 	for (size_t off = 0; off < FILE_SIZE; off += MB)
 		must(pwrite(fd, buf, MB, off) == (ssize_t)MB, "write");
 	must(!fsync(fd), "fsync");
-	for (size_t off = 0; off < FILE_SIZE; off += MB)
-		must(pread(fd, buf, MB, off) == (ssize_t)MB, "read");
+	must(!posix_fadvise(fd, 0, FILE_SIZE, POSIX_FADV_DONTNEED), "fadvise");
+	read_file();
 }
 
 static void file_teardown(void)
 {
 	close(fd);
+	fd = -1;
 	unlink(path);
 }
 
@@ -172,9 +181,10 @@ static void alone_teardown(void)
 	file_teardown();
 }
 
+/* Not from the start of a large folio, or a single fault may map all of it, as its alignment permits */
 static void fault_file(void)
 {
-	char *p = mmap(NULL, MB, PROT_READ, MAP_SHARED, fd, 0);
+	char *p = mmap(NULL, MB, PROT_READ, MAP_SHARED, fd, PAGE);
 
 	must(p != MAP_FAILED, "mmap");
 	touch(p, MB, false);
@@ -378,17 +388,22 @@ static const struct loop loops[] = {
 
 /* --- measuring -------------------------------------------------------------------------------- */
 
-/* How often ESSA was used, by order code; false if there is nobody to ask */
-static bool essa(unsigned long n[8])
+/* How often the host was called, by order code of ESSA; false if there is nobody to ask */
+static bool calls(unsigned long n[8])
 {
-	char text[4096];
+	char text[4096], *at;
 
 	if (!host_ask("stats\n", text, sizeof(text)))
 		return false;
+	at = strstr(text, " syncs=");
+	if (at) {
+		n[1] = strtoul(at + 7, NULL, 10);
+		return true;
+	}
 	for (int i = 0; i < 8; i++) {
 		char key[] = { ' ', 'n', '0' + i, '=', 0 };
-		char *at = strstr(text, key);
 
+		at = strstr(text, key);
 		if (!at)
 			return false;
 		n[i] = strtoul(at + 4, NULL, 10);
@@ -413,9 +428,12 @@ static void measure(const struct loop *l)
 		l->setup();
 	/* what has been freed leaves the lists of the CPU, a bit each second */
 	sleep(SETTLE);
+	/* the host may have taken it meanwhile */
+	if (fd >= 0)
+		read_file();
 	for (unsigned int i = 0; i < 3 * l->rounds; i++)
 		l->run();
-	essa(before);
+	calls(before);
 	for (unsigned int b = 0; b < l->batches; b++) {
 		uint64_t start = now();
 
@@ -424,7 +442,7 @@ static void measure(const struct loop *l)
 		took[b] = now() - start;
 		sum += took[b];
 	}
-	essa(after);
+	calls(after);
 	if (l->teardown)
 		l->teardown();
 	qsort(took, l->batches, sizeof(took[0]), compare);
