@@ -178,6 +178,7 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/rmap.h>
+#include <linux/sched/clock.h>
 #include <linux/vmstat.h>
 #include <linux/workqueue.h>
 
@@ -284,6 +285,7 @@ page_hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
 	unsigned long gone = __PG_GONE;
 	unsigned int tries = 0;
 	unsigned long flags;
+	u64 start = 0;
 	int answer;
 
 	if (!folio_test_swapbacked(folio))
@@ -312,6 +314,8 @@ again:
 			raw_spin_unlock_irqrestore(lock, flags);
 			if (!may_wait)
 				return PAGE_HINT_UNKNOWN;
+			if (!tries)
+				start = local_clock();
 			if (++tries == PAGE_HINT_TRIES)
 				page_hint_failed();
 			/* The caller's reference keeps the folio what it is. */
@@ -329,6 +333,8 @@ again:
 		}
 	}
 	raw_spin_unlock_irqrestore(lock, flags);
+	if (unlikely(tries))
+		trace_page_hint_waited(folio_pfn(folio), local_clock() - start);
 	return result;
 }
 NOKPROBE_SYMBOL(page_hint_set_stable);
@@ -351,12 +357,17 @@ NOKPROBE_SYMBOL(page_hint_try_free);
 static notrace void page_hint_set_free(unsigned long pfn, unsigned long nr)
 {
 	unsigned int tries = 0;
+	u64 start = 0;
 
 	while (page_hint_try_free(pfn, nr) == -EBUSY) {
+		if (!tries)
+			start = local_clock();
 		if (++tries == PAGE_HINT_TRIES)
 			page_hint_failed();
 		page_hint_host->wait(pfn);
 	}
+	if (unlikely(tries))
+		trace_page_hint_waited(pfn, local_clock() - start);
 }
 NOKPROBE_SYMBOL(page_hint_set_free);
 

@@ -65,6 +65,25 @@ DEFINE_EVENT(page_hint_template, page_hint_stable,
 DEFINE_EVENT(page_hint_template, page_hint_lost,
 	TP_PROTO(struct folio *folio), TP_ARGS(folio));
 
+TRACE_EVENT(page_hint_waited,
+
+	TP_PROTO(unsigned long pfn, u64 ns),
+
+	TP_ARGS(pfn, ns),
+
+	TP_STRUCT__entry(
+		__field(unsigned long, pfn)
+		__field(u64, ns)
+	),
+
+	TP_fast_assign(
+		__entry->pfn = pfn;
+		__entry->ns = ns;
+	),
+
+	TP_printk("pfn=0x%lx ns=%llu", __entry->pfn, __entry->ns)
+);
+
 #endif /* _TRACE_PAGE_HINTING_H */
 
 #include <trace/define_trace.h>

@@ -736,6 +736,18 @@ static char *trace_path(const char *file)
 	return path;
 }
 
+static void trace_events(const char *on)
+{
+	char file[PH_PATH];
+	int event;
+
+	for (event = 0; event < EVENTS; event++) {
+		snprintf(file, sizeof(file), "events/page_hinting/%s/enable",
+			 event_names[event]);
+		ph_check(ph_write_file(trace_path(file), on));
+	}
+}
+
 static void trace_open(void)
 {
 	static const char * const at[] = {
@@ -757,12 +769,12 @@ static void trace_open(void)
 	/* there may be one of a test that has failed */
 	rmdir(trace.dir);
 	ph_check(!mkdir(trace.dir, 0700));
-	ph_check(ph_write_file(trace_path("events/page_hinting/enable"), "1"));
+	trace_events("1");
 }
 
 static void trace_close(void)
 {
-	ph_check(ph_write_file(trace_path("events/page_hinting/enable"), "0"));
+	trace_events("0");
 	ph_check(!rmdir(trace.dir));
 }
 
