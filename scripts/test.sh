@@ -96,16 +96,17 @@ parts=(--parts)
 ((!${#full[@]})) || parts=()
 stage packages   900 "$s/deps.sh"
 stage together   120 "$s/test-together.sh"
-# it takes little more than one processor, as some of those before its stage do
+# each takes little more than one processor, as some of those before its stage do
 early repository     "$s/check.sh"
-stage apply      300 "$s/test-apply.sh"
+early apply          "$s/test-apply.sh"
 alone model      600 "$s/check-model.sh"
 alone build     3000 "$s/build-all.sh"
 alone patches   $((1800 * long)) "$s/check-builds.sh" "${parts[@]}"
 stage qemu       600 "$s/test-qemu.sh"
+stage apply      300 bash -c 'late apply'
 stage repository 900 bash -c 'late repository'
 alone guests    $((2700 * long)) "$TOP/vm/test" "${full[@]}" --out "$logs/guests"
-alone run       1500 "$TOP/vm/run" --out "$logs/run"
+alone run       1500 "$TOP/vm/run" --only --out "$logs/run"
 # The other kernel: builds, boots, and a part of the tests. BASE= in the environment: all of the above with that one.
 if [[ -z ${BASE-} ]]; then
 	export BASE=${BASES[1]}
