@@ -7,8 +7,9 @@ STAGES ?=
 help:
 	@echo 'make run           build all, run the demonstration in a guest, print what happened'
 	@echo 'make test          all tests (STAGES="apply model ..." for some of them; FULL=1: a day)'
-	@echo 'make bench         what it costs, beside the base kernel (RECORD=1: keep the figures)'
+	@echo 'make bench         what it costs, beside the base kernel (ARCH=x86_64: of the other host; RECORD=1: keep the figures)'
 	@echo 'make benefit       what it gives, beside what else one could use (an hour; RECORD=1 as above)'
+	@echo 'make benefit-many  the same where many guests share too little memory (two hours, root; RECORD=1 as above)'
 	@echo 'make kvm-check     the tests of the other host, on a machine that has KVM'
 	@echo 'make mutants       take each hook away, and see which test notices (two hours)'
 	@echo 'make shell         the same guest with a shell'
@@ -55,6 +56,9 @@ bench: deps
 benefit: deps
 	vm/benefit $(if $(RECORD),--record)
 
+benefit-many: deps
+	vm/benefit-many $(if $(RECORD),--record)
+
 mutants: deps
 	vm/mutants
 
@@ -88,4 +92,4 @@ mail:
 clean-cache:
 	scripts/clean-cache.sh $(if $(ALL),--all)
 
-.PHONY: help deps qemu kernel guest run bench benefit mutants shell test check check-builds check-parts kvm-check apply import export mail clean-cache
+.PHONY: help deps qemu kernel guest run bench benefit benefit-many mutants shell test check check-builds check-parts kvm-check apply import export mail clean-cache

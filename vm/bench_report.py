@@ -175,6 +175,14 @@ class Report:
             self.say(f"  {boot:8}{taken:10.0f}{waits:10.0f} ({100 * waits / max(taken, 1):.2f} %)")
         self.say()
 
+    def table_waits(self):
+        self.say("Who met a folio that the host was just taking, and for how long it waited, under the stress test, on a machine with fewer processors")
+        self.say(f"  {'':8}{'made stable':>14}{'waits':>10}{'median us':>12}{'99 % us':>12}{'longest us':>12}")
+        for boot in ("4 vCPUs", "8 vCPUs"):
+            looks, n = (self.value(boot, w, "waits") for w in ("looks", "waits"))
+            self.say(f"  {boot:8}{looks:14.0f}{n:10.0f}" + "".join(f"{self.value(boot, w + '_ns', 'waits') / 1e3:12.1f}" for w in ("median", "99 %", "longest")))
+        self.say()
+
     def table_size(self):
         self.say("Size of vmlinux against the base kernel in bytes, and symbols that have grown most (bloat-o-meter)")
         for boot in ("not built in", "built in"):
@@ -265,6 +273,8 @@ def report(path, old):
         r.table_idle()
     if "locks" in parts:
         r.table_locks()
+    if "waits" in parts:
+        r.table_waits()
     if "size" in parts:
         r.table_size()
     if os.path.exists(old):

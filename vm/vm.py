@@ -119,11 +119,13 @@ class Guest:
 
     def __init__(self, qemu, kernel, initrd, *, name="guest", memory=512, cpus=2, disks=(),
                  append="", options=(), devices=(), hinting=True, timeout=300, logdir=None, job="agent",
-                 interactive=False, allow=(), icount=False, provoked=False, ipl=None, edat=False, arch="s390", cgroup=None):
+                 interactive=False, allow=(), icount=False, provoked=False, ipl=None, edat=False, arch="s390", cgroup=None,
+                 cache="unsafe"):
         """With `icount`, one vCPU, and its clock counts instructions: one a nanosecond.
 
         `ipl` names a disk to load from; kernel, initrd and command line must be on that.
         With `edat`, the guest can have huge pages, and maps its own memory with them. QEMU joins the `cgroup`, a directory.
+        `cache` is what QEMU calls so, of the disks.
         """
         self.name = name
         self.machine = MACHINES[arch]
@@ -170,7 +172,7 @@ class Guest:
         if icount:
             cmd += ["-icount", "shift=0,sleep=off"]
         for disk, path in disks:
-            cmd += ["-drive", f"if=none,id={disk},file={path},format=raw,cache=unsafe",
+            cmd += ["-drive", f"if=none,id={disk},file={path},format=raw,cache={cache}",
                     "-device", f"virtio-blk-{self.machine.bus},drive={disk},serial={disk}" + (",bootindex=1" if disk == ipl else "")]
         for device in devices:
             cmd += ["-device", device]

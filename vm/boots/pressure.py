@@ -25,16 +25,16 @@ PRESENT, SWAPPED = 1 << 63, 1 << 62         # of an entry of pagemap
 
 
 @contextlib.contextmanager
-def swap(path):
-    """A device to swap to, where there is none that is large enough."""
+def swap(path, size):
+    """A device of `size` MB to swap to, where there is none that is large enough."""
     with open("/proc/swaps", encoding="ascii") as f:
         free = sum(int(line.split()[-3]) - int(line.split()[-2]) for line in f.readlines()[1:])
-    if free >= SWAP_MB << 10:
+    if free >= size << 10:
         yield
         return
     try:
         with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as f:
-            os.posix_fallocate(f.fileno(), 0, SWAP_MB << 20)
+            os.posix_fallocate(f.fileno(), 0, size << 20)
         subprocess.run(["/sbin/mkswap", path], check=True, stdout=subprocess.DEVNULL)
         subprocess.run(["/sbin/swapon", path], check=True)
         try:
@@ -91,7 +91,7 @@ class PressedBoot(Boot):
                     raise VmError("this takes root")
                 self.group = Group(f"page-hinting-{os.getpid()}-{self.name}")
                 stack.callback(self.group.remove)
-                stack.enter_context(swap(os.path.join(self.work, self.name + ".swap")))
+                stack.enter_context(swap(os.path.join(self.work, self.name + ".swap"), SWAP_MB))
             except (VmError, OSError, subprocess.CalledProcessError) as e:
                 self.tap.point(True, f"{self.name}: control group and swap", skip=str(e))
                 return
@@ -105,15 +105,15 @@ def swapped(guest):
         return next(int(line.split()[1]) << 10 for line in f if line.startswith("VmSwap:"))
 
 
-def lazy_frames(guest):
-    """Of the frames that are, or were, lazy: how many are there, in swap, and dropped by the kernel."""
+def lazy_frames(guest, states=("lazy",)):
+    """Of the frames in these states: how many are there, in swap, and dropped by the kernel; of those that were lazy, too."""
     count = {"there": 0, "swapped": 0, "dropped": guest.qmp("query-balloon-page-state")["dropped"] // PAGE}    # as far as QEMU knows
     step = 4096
     with open(f"/proc/{guest.process.pid}/pagemap", "rb", buffering=0) as pagemap:
         for start in range(0, guest.memory, step * PAGE):
             frames = []
             for run in guest.qmp("query-balloon-page-state-frames", address=start, count=step):
-                frames += [run["state"] == "lazy"] * run["count"]
+                frames += [run["state"] in states] * run["count"]
             pagemap.seek((guest.ram + start) // PAGE * 8)
             for lazy, entry in zip(frames, array.array("Q", pagemap.read(step * 8))):
                 if lazy:

@@ -39,6 +39,19 @@ def under(boot, guest, mode, lru, seed, programs, without=()):
         boot.tap.point(n >= 1000, f"{boot.name} {mode} lru_gen={lru}: {n} pages discarded (at least 1000)")
 
 
+def waits(guest):
+    """How long each of those has waited, in ns, who met a folio that was being taken."""
+    return [int(ns) for ns in re.findall(r" page_hint_waited: .* ns=(\d+)", guest.out("cat /sys/kernel/tracing/trace"))]
+
+
+def checks(boot, guest):
+    """The same with the kernel's checkers, and its trace events."""
+    guest.sh("echo 1 > /sys/kernel/tracing/events/page_hinting/page_hint_waited/enable")
+    shared(boot, guest)
+    found = waits(guest)
+    boot.tap.point(found and min(found) > 0, f"{boot.name}: {len(found)} times somebody had to wait, for {max(found, default=0) / 1e6:.1f} ms at most")
+
+
 def shared(boot, guest):
     """The protocol's own tests, under hosts that take what they like."""
     for i, mode in enumerate(KVM_MODES if ACCEL == "kvm" else MODES):
@@ -79,7 +92,7 @@ BOOTS = {
     "shared": (shared, machine("run", 4)),
     "shared-1cpu": (shared, machine("run", 1, default=False)),
     "shared-lazy": (shared, machine("run", 4, default=False, options=["page-state-lazy=on"])),
-    "shared-checks": (shared, machine("test", 4, default=False)),
+    "shared-checks": (checks, machine("test", 4, default=False)),
     "shared-all": (everything, machine("test", 4, default=False, disks=DISKS)),
     "shared-all-lazy": (everything, machine("test", 4, default=False, disks=DISKS, options=["page-state-lazy=on"])),
     "shared-simulated": (simulated, machine("test", 4, default=False, hinting=False)),
