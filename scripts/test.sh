@@ -114,7 +114,7 @@ if [[ -z ${BASE-} ]]; then
 		alone other-patches $((1800 * long)) "$s/check-builds.sh"
 		alone other $((2700 * long)) "$TOP/vm/test" --full --out "$logs/other"
 	else
-		alone other 3000 "$TOP/vm/test" --out "$logs/other" stock off contexts kexec
+		alone other 3000 "$TOP/vm/test" --out "$logs/other" stock off contexts swap-4cpus
 	fi
 fi
 
