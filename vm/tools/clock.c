@@ -215,17 +215,23 @@ static void kinds(size_t size)
 	t = read_file(fd, size, 64 * KB);
 	print("read_cache_hot_disarm", (t - plain) / frames);
 
-	/* Idle: armed, then made volatile, then left alone */
+	/* Idle: armed, split if they are too large, then made volatile, then left alone */
 	pass();
 	was = vmstat("page_hint_volatile");
 	t = pass();
 	n = vmstat("page_hint_volatile") - was;
-	print("made_volatile_folios", n);
+	if (n < frames / 2) {
+		print("split", (t - none) / frames);
+		was += n;
+		t = pass();
+		n = vmstat("page_hint_volatile") - was;
+	}
+	print("made_volatile_pages", n);
 	print("made_volatile", (t - none) / n);
 	t = still_pass();
-	print("volatile", (t - none) / n);
+	print("volatile", (t - none) / frames);
 	t = read_file(fd, size, 64 * KB);
-	print("made_stable", (t - plain) / n);
+	print("made_stable", (t - plain) / frames);
 
 	/* The same for a mapped file */
 	p = map_file(fd, size);
@@ -243,7 +249,7 @@ static void kinds(size_t size)
 	was = vmstat("page_hint_volatile");
 	t = pass();
 	n = vmstat("page_hint_volatile") - was;
-	print("mapped_made_volatile_folios", n);
+	print("mapped_made_volatile_pages", n);
 	print("mapped_made_volatile", (t - none) / n);
 	munmap(p, size);
 	remove_file(fd);
