@@ -418,6 +418,19 @@ static void store_while_taken(void)
 
 /* --- minor faults ------------------------------------------------------- */
 
+static void fault_again(char *map, size_t size, bool write)
+{
+	size_t off;
+
+	ph_check(!madvise(map, size, MADV_DONTNEED));
+	for (off = 0; off < size; off += ph_page) {
+		if (write)
+			__atomic_fetch_or(map + off, 0, __ATOMIC_RELAXED);
+		else
+			ph_touch(map + off, ph_page);
+	}
+}
+
 /*
  * Faults on stable pages, for reading and for writing, make no use of ESSA at
  * all; what there is of it comes from whoever else allocates and frees. And
@@ -429,14 +442,13 @@ static void minor_faults_leave_states(void)
 		"read", "read at random", "private", "written",
 	};
 	struct ph_file f = ph_create("f", 20, 4 * SIZE, 1);
-	unsigned long before[8], after[8], faults, sum, i;
+	unsigned long before[8], after[8], faults, most = 0, sum = 0, i;
 	char old[4 * PAGES], new[4 * PAGES];
 	unsigned long pfn[4 * PAGES], now;
+	unsigned int how, n, tries;
 	struct ph_counters c;
-	unsigned int how, n;
-	size_t off;
+	bool essa = false;
 	char *map;
-	bool essa;
 
 	if (!ph_host_has_ctl())
 		ph_skip("needs a host that tells states");
@@ -454,26 +466,21 @@ static void minor_faults_leave_states(void)
 		for (i = 0; i < ARRAY_SIZE(pfn); i++)
 			if (old[i] != 's')
 				ph_fail("page %lu is in state '%c'", i, old[i]);
-		ph_get_counters(&c);
-		essa = ph_host_essa(before);
-		faults = ph_minor_faults();
-		for (n = 0; n < 50; n++) {
-			ph_check(!madvise(map, f.size, MADV_DONTNEED));
-			for (off = 0; off < f.size; off += ph_page) {
-				if (how == 3)
-					__atomic_fetch_or(map + off, 0,
-							  __ATOMIC_RELAXED);
-				else
-					ph_touch(map + off, ph_page);
-			}
-		}
-		faults = ph_minor_faults() - faults;
-		ph_say("%s: %lu faults", names[how], faults);
-		ph_cmp(faults, >=, 50 * f.size / ph_page / 16);
-		ph_cmp(ph_since(&c, PH_VOLATILE), ==, 0);
-		ph_cmp(ph_since(&c, PH_STABLE), ==, 0);
-		ph_cmp(ph_since(&c, PH_LOST), ==, 0);
-		if (essa) {
+		/* Somebody else may be busy once, or even twice. */
+		for (tries = 0; tries < 3; tries++) {
+			ph_get_counters(&c);
+			essa = ph_host_essa(before);
+			faults = ph_minor_faults();
+			for (n = 0; n < 50; n++)
+				fault_again(map, f.size, how == 3);
+			faults = ph_minor_faults() - faults;
+			ph_say("%s: %lu faults", names[how], faults);
+			ph_cmp(faults, >=, 50 * f.size / ph_page / 16);
+			ph_cmp(ph_since(&c, PH_VOLATILE), ==, 0);
+			ph_cmp(ph_since(&c, PH_STABLE), ==, 0);
+			ph_cmp(ph_since(&c, PH_LOST), ==, 0);
+			if (!essa)
+				break;
 			ph_check(ph_host_essa(after));
 			for (sum = 0, i = 1; i < 8; i++)
 				sum += after[i] - before[i];
@@ -484,8 +491,12 @@ static void minor_faults_leave_states(void)
 			 * What is written is written back some time. Page
 			 * tables come and go by batches of some 60 pages.
 			 */
-			ph_cmp(sum, <=, 150 + faults / (how == 3 ? 5 : 20));
+			most = 150 + faults / (how == 3 ? 5 : 20);
+			if (sum <= most)
+				break;
 		}
+		if (essa)
+			ph_cmp(sum, <=, most);
 		ph_host_states(pfn, ARRAY_SIZE(pfn), new);
 		for (i = 0; i < ARRAY_SIZE(pfn); i++) {
 			now = ph_pfn(map + i * ph_page);
