@@ -14,6 +14,7 @@ import sys
 import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt    # noqa: E402
+import comparison                       # noqa: E402
 
 MB = 1 << 20
 COLOURS = {"nothing": "#8c2d2d", "reporting": "#8f7b52", "balloon": "#6a8caf", "damon": "#9a6fb0", "reclaim": "#c48bb8",
@@ -45,12 +46,8 @@ class Report:
         return statistics.median(self.data[way, times][what])
 
     def cell(self, way, times, what, unit, digits):
-        """The median, and how far the runs are apart"""
-        values = [v / unit for v in self.data[way, times].get(what, [])]
-        if not values:
-            return "-"
-        text = f"{statistics.median(values):.{digits}f}"
-        return text if len(values) == 1 else f"{text} ±{(max(values) - min(values)) / 2:.{digits}f}"
+        values = self.data[way, times].get(what)
+        return comparison.spread(values, unit, digits) if values else "-"
 
     def work(self, way, times):
         """Requests, as a share of those of a host that has enough memory and knows nothing"""
@@ -101,9 +98,9 @@ class Report:
         for key, values in self.data.items():
             for what, new in values.items():
                 was = old.get(key, {}).get(what)
-                if was and (min(new) > max(was) or max(new) < min(was)) and \
-                        abs(statistics.median(new) - statistics.median(was)) > 0.03 * abs(statistics.median(was)):
-                    moved.append(f"  {key[0]}, {key[1]:g} times, {what}: {statistics.median(was):.2f} -> {statistics.median(new):.2f}")
+                change = was and comparison.moved(was, new)
+                if change:
+                    moved.append(f"  {key[0]}, {key[1]:g} times, {what}: {change}")
         self.say(f"Against the last record: {len(moved) or 'nothing'} moved by more than the spread")
         for line in moved:
             self.say(line)
@@ -124,10 +121,7 @@ class Report:
             axis.set_xticks(self.times, [f"{t:g}" for t in self.times])
             axis.grid(axis="y", lw=0.3)
             axis.legend(frameon=False, fontsize=8)
-        fig.tight_layout()
-        fig.savefig(stem + ".svg", metadata={"Date": None})
-        fig.savefig(stem + ".png", dpi=110)
-        plt.close(fig)
+        comparison.save(fig, stem)
 
 
 def report(path, about, old):

@@ -15,6 +15,7 @@ import sys
 import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt    # noqa: E402
+import comparison                       # noqa: E402
 
 MB = 1 << 20
 PICTURES = ("benefit-resident", "benefit-short")
@@ -44,10 +45,7 @@ class Report:
         return statistics.median(self.data[way][phase, what])
 
     def cell(self, way, phase, what, unit=1, digits=1):
-        """The median, and how far the runs are apart"""
-        values = [v / unit for v in self.data[way][phase, what]]
-        text = f"{statistics.median(values):.{digits}f}"
-        return text if len(values) == 1 else f"{text} ±{(max(values) - min(values)) / 2:.{digits}f}"
+        return comparison.spread(self.data[way][phase, what], unit, digits)
 
     def table(self, title, columns):
         self.say(title)
@@ -102,9 +100,9 @@ class Report:
         for way, values in self.data.items():
             for key, new in values.items():
                 was = old.get(way, {}).get(key)
-                if was and (min(new) > max(was) or max(new) < min(was)) and \
-                        abs(statistics.median(new) - statistics.median(was)) > 0.03 * abs(statistics.median(was)):
-                    moved.append(f"  {way}, {key[0]}, {key[1]}: {statistics.median(was):.2f} -> {statistics.median(new):.2f}")
+                change = was and comparison.moved(was, new)
+                if change:
+                    moved.append(f"  {way}, {key[0]}, {key[1]}: {change}")
         self.say(f"Against the last record: {len(moved) or 'nothing'} moved by more than the spread")
         for line in moved:
             self.say(line)
@@ -132,7 +130,7 @@ class Report:
         axis.set_xticks([])
         axis.grid(axis="y", lw=0.3)
         axis.legend(frameon=False, fontsize=8, ncol=2, loc="lower center")
-        self.save(fig, out, "benefit-resident")
+        comparison.save(fig, os.path.join(out, "benefit-resident"))
 
     def draw_short(self, recorded, out):
         fig, axes = plt.subplots(1, 3, figsize=(13, 4.2), sharey=True)
@@ -155,7 +153,7 @@ class Report:
         axes[2].sharex(axes[1])                 # or they could not be compared
         axes[1].set_xlim(0, 1.05 * max(bar.get_x() + bar.get_width() for axis in axes[1:] for bar in axis.patches))
         axes[0].invert_yaxis()
-        self.save(fig, out, "benefit-short")
+        comparison.save(fig, os.path.join(out, "benefit-short"))
 
     def bars(self, axis, ways, kinds):
         """A bar for each way, of parts (label, colour, [(phase, what)]) in MB"""
@@ -164,13 +162,6 @@ class Report:
             values = [sum(self.mid(w, *t) for t in terms) / MB for w in ways]
             axis.barh(ways, values, left=start, color=colour, label=label)
             start = [a + b for a, b in zip(start, values)]
-
-    @staticmethod
-    def save(fig, out, name):
-        fig.tight_layout()
-        fig.savefig(os.path.join(out, name + ".svg"), metadata={"Date": None})
-        fig.savefig(os.path.join(out, name + ".png"), dpi=110)
-        plt.close(fig)
 
 
 def report(out, old):

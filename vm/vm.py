@@ -65,9 +65,14 @@ def in_child(cgroup=None):
             f.write(str(os.getpid()))
 
 
-def cpu_seconds(process):
+def process_stat(process):
+    """The fields of /proc/PID/stat that follow the name."""
     with open(f"/proc/{process.pid}/stat", encoding="ascii", errors="replace") as f:
-        user, system = f.read().rpartition(")")[2].split()[11:13]
+        return f.read().rpartition(")")[2].split()
+
+
+def cpu_seconds(process):
+    user, system = process_stat(process)[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
@@ -478,6 +483,10 @@ class Guest:
     def cpu_seconds(self):
         """What QEMU has used of this machine's processors so far."""
         return cpu_seconds(self.process)
+
+    def major_faults(self):
+        """How often QEMU had to wait for this machine to read a page."""
+        return int(process_stat(self.process)[9])
 
     @functools.cached_property
     def ram(self):

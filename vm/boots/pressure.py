@@ -7,6 +7,7 @@ are asked for, or with --full.
 
 import array
 import contextlib
+import errno
 import os
 import subprocess
 import time
@@ -69,13 +70,30 @@ class Group:
         with open(path, encoding="ascii") as f:
             return f.read()
 
+    def used(self):
+        return int(self._read(os.path.join(self.path, self.usage)))
+
+    def cached(self):
+        """What of that is page cache of this machine's."""
+        stat = dict(line.split() for line in self._read(os.path.join(self.path, "memory.stat")).splitlines())
+        return int(stat[self.cache])
+
+    def set_limit(self, size, seconds=0):
+        """The kernel may need more than one try to get there; give it that long."""
+        end = time.time() + seconds
+        while True:
+            try:
+                with open(os.path.join(self.path, self.limit), "w", encoding="ascii") as f:
+                    f.write(str(size))
+                return
+            except OSError as e:
+                if e.errno != errno.EBUSY or time.time() >= end:
+                    raise
+
     def reclaim(self, size):
         """Lower the limit, so that the kernel has to take that much, beside its cache of the guest's disks."""
         os.sync()
-        used = int(self._read(os.path.join(self.path, self.usage)))
-        stat = dict(line.split() for line in self._read(os.path.join(self.path, "memory.stat")).splitlines())
-        with open(os.path.join(self.path, self.limit), "w", encoding="ascii") as f:
-            f.write(str(used - int(stat[self.cache]) - size))
+        self.set_limit(self.used() - self.cached() - size)
 
     def remove(self):
         os.rmdir(self.path)
