@@ -7,13 +7,13 @@ usage: vm/benefit_many_report.py BENEFIT-MANY.csv      (writes BENEFIT-MANY.txt 
 
 import csv
 import os
-import shutil
 import statistics
 import sys
 
 import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt    # noqa: E402
+from matplotlib.ticker import LogLocator        # noqa: E402
 import comparison                       # noqa: E402
 
 MB = 1 << 20
@@ -22,19 +22,24 @@ COLOURS = {"nothing": "#8c2d2d", "reporting": "#8f7b52", "balloon": "#6a8caf", "
 
 
 def load(path):
-    """{(way, times): {what: [a value of each run]}}"""
+    """{(way, times, iops): {what: [a value of each run]}}"""
     data = {}
     with open(path, encoding="ascii", newline="") as f:
         for row in csv.DictReader(f):
-            data.setdefault((row["way"], float(row["times"])), {}).setdefault(row["what"], []).append(float(row["value"]))
+            data.setdefault((row["way"], float(row["times"]), int(row["iops"])), {}).setdefault(row["what"], []).append(float(row["value"]))
     return data
 
 
 class Report:
     def __init__(self, data, about):
         self.data, self.about, self.lines = data, about, []
-        self.ways = list(dict.fromkeys(way for way, _ in data))
-        self.times = sorted({times for _, times in data})
+        self.ways = list(dict.fromkeys(way for way, *_ in data))
+        self.hosts = sorted({key[1:] for key in data})
+        # The disk that most was measured with, and how much memory is short where it was measured with more than one
+        self.iops = statistics.mode(iops for _, iops in self.hosts)
+        self.times = sorted({times for times, iops in self.hosts if iops == self.iops})
+        self.compared = statistics.mode(times for times, _ in self.hosts)
+        self.disks = sorted({iops for times, iops in self.hosts if times == self.compared})
 
     def say(self, text=""):
         self.lines.append(text)
@@ -42,40 +47,43 @@ class Report:
     def goal(self, ok, text):
         self.say(f"  {'met   ' if ok else 'MISSED'}  {text}")
 
-    def mid(self, way, times, what):
-        return statistics.median(self.data[way, times][what])
+    def mid(self, way, times, what, iops=None):
+        return statistics.median(self.data[way, times, iops or self.iops][what])
 
-    def cell(self, way, times, what, unit, digits):
-        values = self.data[way, times].get(what)
-        return comparison.spread(values, unit, digits) if values else "-"
+    def has(self, way, times, iops=None):
+        return (way, times, iops or self.iops) in self.data
 
     def work(self, way, times):
         """Requests, as a share of those of a host that has enough memory and knows nothing"""
         return self.mid(way, times, "requests") / self.mid("nothing", self.times[0], "requests")
 
-    def table(self, times):
+    def table(self, times, iops):
         columns = [("requests", "requests", 1, 0), ("median ms", "p50_us", 1e3, 2), ("99 % ms", "p99_us", 1e3, 1),
                    ("swapped out", "swapped_out", MB, 0), ("swapped in", "swapped_in", MB, 0), ("host faults", "major_faults", 1, 0),
                    ("guests read", "read", MB, 0), ("idle cache in swap", "idle_cache_swapped", MB, 1), ("processor s", "cpu_seconds", 1, 0),
                    ("first: out", "step_swapped_out", MB, 0)]
-        self.say(f"Guests have {times:g} times the memory that the host has for them")
+        self.say(f"Guests have {times:g} times the memory that the host has for them, and its disk does {iops} reads a second")
         self.say(f"  {'':10}" + "".join(f"{head:>{max(14, len(head) + 2)}}" for head, *_ in columns))
         for way in self.ways:
-            if (way, times) in self.data:
-                self.say(f"  {way:10}" + "".join(f"{self.cell(way, times, *rest):>{max(14, len(head) + 2)}}" for head, *rest in columns))
+            values = self.data.get((way, times, iops))
+            if values:
+                self.say(f"  {way:10}" + "".join(
+                    f"{comparison.spread(values[what], unit, digits) if what in values else '-':>{max(14, len(head) + 2)}}"
+                    for head, what, unit, digits in columns))
         self.say()
 
     def goals(self):
-        hinted = [way for way in ("volatile", "lazy") if way in self.ways]
-        for way in hinted:
-            swapped = max(self.mid(way, t, "idle_cache_swapped") for t in self.times)
+        for way in ("volatile", "lazy"):
+            where = [host for host in self.hosts if self.has(way, *host)]
+            if not where:
+                continue
+            swapped = max(self.mid(way, times, "idle_cache_swapped", iops) for times, iops in where)
             self.goal(swapped == 0, f"{way}: no idle cache of guests is swapped out by the host; {swapped / MB:.1f} MB")
-            if 3 in self.times:
-                for other, wanted in (("nothing", 2), ("balloon", 1.3)):
-                    if other in self.ways:
-                        ratio = self.mid(way, 3, "requests") / self.mid(other, 3, "requests")
-                        self.goal(ratio >= wanted, f"{way}: at 3 times, {wanted} times the work of '{other}'; {ratio:.2f}")
-            if 1 in self.times and "nothing" in self.ways:
+            for other, wanted in (("nothing", 2), ("balloon", 1.3)):
+                if self.has(way, 3) and self.has(other, 3):
+                    ratio = self.mid(way, 3, "requests") / self.mid(other, 3, "requests")
+                    self.goal(ratio >= wanted, f"{way}: at 3 times, {wanted} times the work of '{other}'; {ratio:.2f}")
+            if self.has(way, 1) and self.has("nothing", 1):
                 ratio = self.mid(way, 1, "requests") / self.mid("nothing", 1, "requests")
                 self.goal(ratio >= 0.98, f"{way}: at 1 times, not worse off than with 'nothing'; {ratio:.2f}")
         self.say()
@@ -86,8 +94,8 @@ class Report:
         for way in self.ways:
             self.say(f"  {way:10}{self.about.get(way, '')}")
         self.say()
-        for times in self.times:
-            self.table(times)
+        for host in self.hosts:
+            self.table(*host)
         self.say("  (first: out is what is swapped out when the group gets its limit, before requests come again)")
         self.say()
         self.goals()
@@ -100,31 +108,46 @@ class Report:
                 was = old.get(key, {}).get(what)
                 change = was and comparison.moved(was, new)
                 if change:
-                    moved.append(f"  {key[0]}, {key[1]:g} times, {what}: {change}")
+                    moved.append(f"  {key[0]}, {key[1]:g} times, {key[2]} reads a second, {what}: {change}")
         self.say(f"Against the last record: {len(moved) or 'nothing'} moved by more than the spread")
         for line in moved:
             self.say(line)
 
+    def look(self, way):
+        return {"color": COLOURS[way], "marker": "o", "ms": 4, "label": way, "lw": 2.2 if way in ("volatile", "lazy") else 1.2}
+
     def draw(self, stem):
         plt.rcParams["svg.hashsalt"] = "page-hinting"           # the same data give the same file
-        fig, (work, swapped) = plt.subplots(1, 2, figsize=(11, 4.3))
+        more = len(self.disks) > 1
+        fig, axes = plt.subplots(1, 2 + more, figsize=(11 + 4.5 * more, 4.3))
         for way in self.ways:
-            times = [t for t in self.times if (way, t) in self.data]
-            look = {"color": COLOURS[way], "marker": "o", "ms": 4, "label": way, "lw": 2.2 if way in ("volatile", "lazy") else 1.2}
-            work.plot(times, [100 * self.work(way, t) for t in times], **look)
-            swapped.plot(times, [(self.mid(way, t, "swapped_out") + self.mid(way, t, "swapped_in")
-                                  + self.mid(way, t, "step_swapped_out")) / MB for t in times], **look)
-        work.set(title="Requests served, % of those with enough memory", ylim=(0, None))
-        swapped.set(title="Swapped by the host, out and in (MB)")
-        for axis in work, swapped:
+            times = [t for t in self.times if self.has(way, t)]
+            axes[0].plot(times, [100 * self.work(way, t) for t in times], **self.look(way))
+            axes[1].plot(times, [(self.mid(way, t, "swapped_out") + self.mid(way, t, "swapped_in")
+                                  + self.mid(way, t, "step_swapped_out")) / MB for t in times], **self.look(way))
+            disks = [n for n in self.disks if more and self.has(way, self.compared, n) and self.has("nothing", self.compared, n)]
+            if disks and way != "nothing":
+                axes[2].plot(disks, [self.mid(way, self.compared, "requests", n) / self.mid("nothing", self.compared, "requests", n)
+                                     for n in disks], **self.look(way))
+        axes[0].set(title="Requests served, % of those with enough memory", ylim=(0, None))
+        axes[1].set(title="Swapped by the host, out and in (MB)")
+        for axis in axes[:2]:
             axis.set_xlabel("memory of all guests, in terms of what the host has for them")
             axis.set_xticks(self.times, [f"{t:g}" for t in self.times])
+        if more:
+            axes[2].set(title=f"Requests served at {self.compared:g} times, those of 'nothing' being 1", xscale="log", yscale="log",
+                        xlabel="reads that the host's disk does in a second")
+            axes[2].set_xticks(self.disks, [str(n) for n in self.disks])
+            axes[2].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes[2].yaxis.set_major_formatter("{x:g}")
+            axes[2].minorticks_off()
+        for axis in axes:
             axis.grid(axis="y", lw=0.3)
             axis.legend(frameon=False, fontsize=8)
         comparison.save(fig, stem)
 
 
-def report(path, about, old):
+def report(path, about, old=""):
     """Print and write all that the data in `path` give."""
     r = Report(load(path), about)
     if not r.data:
@@ -133,7 +156,7 @@ def report(path, about, old):
     if os.path.exists(old):
         r.compare(load(old))
     stem = path.removesuffix(".csv")
-    if ("nothing", r.times[0]) in r.data:
+    if r.times and r.has("nothing", r.times[0]):
         r.draw(stem)
     text = "\n".join(r.lines) + "\n"
     print(text, end="")
@@ -141,12 +164,5 @@ def report(path, about, old):
         f.write(text)
 
 
-def keep(path, results):
-    """Make a run the record."""
-    stem = path.removesuffix(".csv")
-    for suffix in (".csv", ".txt", ".svg", ".png"):
-        shutil.copy(stem + suffix, results)
-
-
 if __name__ == "__main__":
-    report(os.path.abspath(sys.argv[1]), {}, "")
+    report(os.path.abspath(sys.argv[1]), {})
