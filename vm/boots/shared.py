@@ -95,7 +95,7 @@ BOOTS = {
     "shared-checks": (checks, machine("test", 4, default=False)),
     "shared-all": (everything, machine("test", 4, default=False, disks=DISKS)),
     "shared-all-lazy": (everything, machine("test", 4, default=False, disks=DISKS, options=["page-state-lazy=on"])),
-    "shared-simulated": (simulated, machine("test", 4, default=False, hinting=False)),
-    "shared-kunit": (kunit, {**machine("test", 4, default=False, hinting=False), "append": ""}),
+    "shared-simulated": (simulated, machine("test", 4, default=False, hinting=False, append="page_hinting=on page_hinting_sim=off")),
+    "shared-kunit": (kunit, machine("test", 4, default=False, hinting=False, append="kunit.enable=1 kunit.autorun=1")),
     "shared-all-1cpu": (everything, machine("test", 1, default=False, disks=DISKS)),
 } if has_part(6) else {}
