@@ -219,14 +219,21 @@ static int __init page_hint_locks_init(void)
 core_initcall(page_hint_locks_init);
 
 /**
- * page_hint_init_host - set what is asked from now on, and for good
+ * page_hint_init_host - set what is asked from now on
  * @ops: what the host has to offer
  *
- * Context: Process context. No folio has ever been volatile.
+ * If it is as it was the last time, what an administrator has set remains.
+ *
+ * Context: Process context. No folio is volatile.
  */
 void page_hint_init_host(const struct page_hint_ops *ops)
 {
-	page_hint_max_order = min(ops->max_order, MAX_PAGECACHE_ORDER);
+	static unsigned int max_order;
+
+	if (ops->max_order != max_order)
+		WRITE_ONCE(page_hint_max_order,
+			   min(ops->max_order, MAX_PAGECACHE_ORDER));
+	max_order = ops->max_order;
 	page_hint_host = ops;
 }
 
@@ -267,6 +274,30 @@ enum page_hint_result {
 /* So often is a host asked to be done that does what it promises, at most. */
 #define PAGE_HINT_TRIES	1000
 
+struct page_hint_waiting {
+	unsigned int tries;
+	u64 start;
+};
+
+/* The host was busy. The lock is not held, as others may want what hashes to it. */
+static notrace void page_hint_wait(unsigned long pfn,
+				   struct page_hint_waiting *waiting)
+{
+	if (!waiting->tries)
+		waiting->start = local_clock();
+	if (++waiting->tries == PAGE_HINT_TRIES)
+		page_hint_failed();
+	page_hint_host->wait(pfn);
+}
+NOKPROBE_SYMBOL(page_hint_wait);
+
+static __always_inline void page_hint_waited(unsigned long pfn,
+					     struct page_hint_waiting *waiting)
+{
+	if (unlikely(waiting->tries))
+		trace_page_hint_waited(pfn, local_clock() - waiting->start);
+}
+
 /*
  * Not to be traced or probed: a BPF program with the build ID of a user stack
  * looks up the page cache, and would meet the lock held on this very CPU. For
@@ -283,9 +314,8 @@ page_hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
 	long nr = folio_nr_pages(folio);
 	bool may_wait = !irqs_disabled();
 	unsigned long gone = __PG_GONE;
-	unsigned int tries = 0;
+	struct page_hint_waiting waiting = {};
 	unsigned long flags;
-	u64 start = 0;
 	int answer;
 
 	if (!folio_test_swapbacked(folio))
@@ -314,12 +344,8 @@ again:
 			raw_spin_unlock_irqrestore(lock, flags);
 			if (!may_wait)
 				return PAGE_HINT_UNKNOWN;
-			if (!tries)
-				start = local_clock();
-			if (++tries == PAGE_HINT_TRIES)
-				page_hint_failed();
 			/* The caller's reference keeps the folio what it is. */
-			page_hint_host->wait(folio_pfn(folio));
+			page_hint_wait(folio_pfn(folio), &waiting);
 			goto again;
 		}
 		if (answer) {
@@ -333,8 +359,7 @@ again:
 		}
 	}
 	raw_spin_unlock_irqrestore(lock, flags);
-	if (unlikely(tries))
-		trace_page_hint_waited(folio_pfn(folio), local_clock() - start);
+	page_hint_waited(folio_pfn(folio), &waiting);
 	return result;
 }
 NOKPROBE_SYMBOL(page_hint_set_stable);
@@ -356,18 +381,11 @@ NOKPROBE_SYMBOL(page_hint_try_free);
  */
 static notrace void page_hint_set_free(unsigned long pfn, unsigned long nr)
 {
-	unsigned int tries = 0;
-	u64 start = 0;
+	struct page_hint_waiting waiting = {};
 
-	while (page_hint_try_free(pfn, nr) == -EBUSY) {
-		if (!tries)
-			start = local_clock();
-		if (++tries == PAGE_HINT_TRIES)
-			page_hint_failed();
-		page_hint_host->wait(pfn);
-	}
-	if (unlikely(tries))
-		trace_page_hint_waited(pfn, local_clock() - start);
+	while (page_hint_try_free(pfn, nr) == -EBUSY)
+		page_hint_wait(pfn, &waiting);
+	page_hint_waited(pfn, &waiting);
 }
 NOKPROBE_SYMBOL(page_hint_set_free);
 

@@ -58,6 +58,7 @@ extern const struct page_hint_ops *page_hint_host;
 extern unsigned int page_hint_min_order;
 extern unsigned int page_hint_max_order;
 extern unsigned int page_hint_block_devices;
+extern enum page_hint_mode page_hint_wanted;
 extern struct dentry *page_hint_debugfs;
 
 void page_hint_init_host(const struct page_hint_ops *ops);

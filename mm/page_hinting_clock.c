@@ -102,7 +102,7 @@ static DEFINE_MUTEX(page_hint_mutex);
 
 static enum page_hint_mode page_hint_mode = PAGE_HINT_MODE_UNUSED;
 /* What was asked for, if it is possible. */
-static enum page_hint_mode page_hint_wanted = PAGE_HINT_MODE_UNUSED;
+enum page_hint_mode page_hint_wanted = PAGE_HINT_MODE_UNUSED;
 /* There is a host now. */
 static bool page_hint_present;
 /* The machine is being suspended, or its image is being taken or restored. */
@@ -607,14 +607,15 @@ static unsigned long page_hint_settle_block(unsigned long pfn,
  *
  * A folio is soon given back by whoever has it frozen, but for reclaim: it sits
  * on what it is about to free until other I/O is done, and that may be never.
- * Memory hotplug must not have to wait for that. A task gives up if it is killed,
- * and a restart must not depend on it, either, and waits for a second in all.
+ * Memory hotplug must not have to wait for that. A task gives up if it is killed.
+ * A restart must not depend on it, either, and waits for a second in all, and who
+ * wants to suspend for as long as he would for a task that does not freeze.
  *
  * Return: false if some may still be volatile.
  */
 static bool page_hint_settle_all(void)
 {
-	unsigned int ticks = HZ;
+	unsigned int ticks = page_hint_sleeping ? 20 * HZ : HZ;
 	unsigned long pfn = 0;
 	unsigned long end;
 
@@ -626,8 +627,10 @@ static bool page_hint_settle_all(void)
 		cond_resched();
 		if (pfn == end)
 			continue;
-		if (READ_ONCE(page_hint_rebooting) ? !ticks-- :
-						fatal_signal_pending(current))
+		if (fatal_signal_pending(current))
+			return false;
+		if ((READ_ONCE(page_hint_rebooting) || page_hint_sleeping) &&
+		    !ticks--)
 			return false;
 		schedule_timeout_uninterruptible(1);
 	}
@@ -667,7 +670,7 @@ static int page_hint_set_mode(enum page_hint_mode mode)
 			static_branch_disable(&page_hint_key);
 		} else if (!READ_ONCE(page_hint_rebooting)) {
 			page_hint_mode = old;
-			return -EINTR;
+			return page_hint_sleeping ? -EBUSY : -EINTR;
 		}
 	}
 	if (mode == PAGE_HINT_MODE_OFF)
@@ -717,7 +720,8 @@ static struct notifier_block page_hint_reboot_nb = {
  * host may take, or has taken: it knows nothing of the image. Nor does it of a
  * machine whose devices are about to be suspended. This is early, while tasks
  * still run, so that what reclaim has under way can end. If it is a kexec that
- * will come back, nobody tells us, but then there is the device.
+ * will come back, nobody tells us, but then there is the device. It waits for
+ * reclaim without a limit.
  */
 static int page_hint_pm(struct notifier_block *nb, unsigned long action,
 			void *data)
@@ -729,9 +733,11 @@ static int page_hint_pm(struct notifier_block *nb, unsigned long action,
 	case PM_HIBERNATION_PREPARE:
 	case PM_SUSPEND_PREPARE:
 	case PM_RESTORE_PREPARE:
+		page_hint_sleeping = true;
 		if (page_hint_mode == PAGE_HINT_MODE_ON)
 			err = page_hint_set_mode(PAGE_HINT_MODE_UNUSED);
-		page_hint_sleeping = !err;
+		if (err)
+			page_hint_sleeping = false;
 		break;
 	case PM_POST_HIBERNATION:
 	case PM_POST_SUSPEND:
@@ -1020,8 +1026,7 @@ int page_hint_register(const struct page_hint_ops *ops)
 		mutex_unlock(&page_hint_mutex);
 		return -EBUSY;
 	}
-	if (!page_hint_host)
-		page_hint_init_host(ops);
+	page_hint_init_host(ops);
 	page_hint_min_order = ops->min_order;
 	page_hint_present = true;
 	mutex_unlock(&page_hint_mutex);

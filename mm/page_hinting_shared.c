@@ -296,24 +296,6 @@ static notrace void shared_wait(unsigned long pfn)
 }
 NOKPROBE_SYMBOL(shared_wait);
 
-static int shared_enable(bool force)
-{
-	return 0;
-}
-
-/* The smallest folio depends on the transport. */
-static struct page_hint_ops shared_ops = {
-	.name		= "page states shared with the hypervisor",
-	.set_volatile	= shared_set_volatile,
-	.set_stable	= shared_set_stable,
-	.set_free	= shared_set_free,
-	.is_discarded	= shared_is_discarded,
-	.wait		= shared_wait,
-	.enable		= shared_enable,
-	/* It takes a folio as a whole, or not. But see LAZY_MAX_SIZE. */
-	.max_order	= UINT_MAX,
-};
-
 /*
  * Have the hypervisor forget a region. Return: the region, if nobody new can
  * find it any more, or NULL.
@@ -335,9 +317,6 @@ static struct region *remove_region(struct region_table *table, unsigned long i,
 			(u64)region->nr << FRAMES_SHIFT, region->states);
 	if (keep)
 		return NULL;
-	if (err)
-		pr_warn("the host may still use the states of pfn %#lx (error %d), not freed\n",
-			region->pfn, err);
 	region->leak = err;
 	RCU_INIT_POINTER(table->regions[i], NULL);
 	return region;
@@ -345,6 +324,7 @@ static struct region *remove_region(struct region_table *table, unsigned long i,
 
 static void free_regions(struct region *regions)
 {
+	unsigned long leaks = 0;
 	struct region *region;
 
 	if (!regions)
@@ -354,11 +334,16 @@ static void free_regions(struct region *regions)
 	while (regions) {
 		region = regions;
 		regions = region->next;
-		if (!region->leak)
+		if (region->leak)
+			leaks++;
+		else
 			free_pages_exact(region->states,
 					 region->nr << FRAMES_SHIFT);
 		kfree(region);
 	}
+	if (leaks)
+		pr_warn("the host may still use the states of %lu regions, not freed\n",
+			leaks);
 }
 
 /* Of what is memory in a section, the largest piece. Most often it is all. */
@@ -383,9 +368,9 @@ static int add_region(struct region_table *table, unsigned long i)
 	struct region *region;
 	int err = -ENOMEM;
 
-	/* What was left behind when a restart could not wait is in the way. */
+	/* Switched on again, or what has failed then is tried once more */
 	if (rcu_access_pointer(table->regions[i]))
-		return 0;
+		return 1;
 	region = kzalloc_obj(*region);
 	if (!region)
 		return -ENOMEM;
@@ -445,11 +430,11 @@ static bool region_is_online(unsigned long i)
 #endif
 }
 
-/* Return: how many the host has got. */
+/* Return: how many of them the host has got. */
 static unsigned long add_regions(unsigned long pfn, unsigned long end,
 				 bool online)
 {
-	unsigned long i, nr, added = 0, failed = 0;
+	unsigned long i, nr, known = 0;
 	struct region_table *table, *old;
 	int err = 0, ret;
 
@@ -474,18 +459,19 @@ static unsigned long add_regions(unsigned long pfn, unsigned long end,
 		if (online && !region_is_online(i))
 			continue;
 		ret = add_region(table, i);
-		if (ret < 0) {
+		if (ret >= 0)
+			known += ret;
+		else
 			err = ret;
-			failed++;
-		} else {
-			added += ret;
-		}
+		/* A host that does not answer keeps the array, and so will it the next. */
+		if (ret < 0 && ret != -EINVAL && ret != -ENOMEM)
+			break;
 		cond_resched();
 	}
-	if (failed)
-		pr_warn("the host does not know of %lu of %lu regions (error %d)\n",
-			failed, failed + added, err);
-	return added;
+	if (err)
+		pr_warn("the host knows of %lu regions, and not of all (error %d)\n",
+			known, err);
+	return known;
 }
 
 static void remove_regions(unsigned long pfn, unsigned long end, bool keep)
@@ -523,7 +509,7 @@ static int shared_memory(struct notifier_block *nb, unsigned long action,
 	unsigned long pfn = arg->start_pfn, end = pfn + arg->nr_pages;
 
 	guard(mutex)(&shared_mutex);
-	if (!rcu_access_pointer(transport))
+	if (!rcu_access_pointer(transport) || !rcu_access_pointer(region_table))
 		return NOTIFY_OK;
 	if (action == MEM_GOING_ONLINE)
 		add_regions(pfn, end, false);
@@ -539,21 +525,32 @@ static int __init shared_init(void)
 }
 core_initcall(shared_init);
 
-/* Who comes and who goes, from beginning to end. Outside of everything. */
-static DEFINE_MUTEX(register_mutex);
-
-static bool start_sharing(struct page_hint_transport *t)
+/* Nobody pays for it before that, neither memory nor requests. */
+static int shared_enable(bool force)
 {
-	unsigned long added;
+	unsigned long known;
 
 	get_online_mems();
 	mutex_lock(&shared_mutex);
-	rcu_assign_pointer(transport, t);
-	added = add_regions(0, max_pfn, true);
+	known = add_regions(0, max_pfn, true);
 	mutex_unlock(&shared_mutex);
 	put_online_mems();
-	return added;
+	return known ? 0 : -EOPNOTSUPP;
 }
+
+/* The orders depend on the transport. */
+static struct page_hint_ops shared_ops = {
+	.name		= "page states shared with the hypervisor",
+	.set_volatile	= shared_set_volatile,
+	.set_stable	= shared_set_stable,
+	.set_free	= shared_set_free,
+	.is_discarded	= shared_is_discarded,
+	.wait		= shared_wait,
+	.enable		= shared_enable,
+};
+
+/* Who comes and who goes, from beginning to end. Outside of everything. */
+static DEFINE_MUTEX(register_mutex);
 
 static void stop_sharing(bool keep)
 {
@@ -602,12 +599,13 @@ EXPORT_SYMBOL_GPL(page_hint_shared_possible);
  * page_hint_shared_register - share page states with the hypervisor from now on
  * @t: the way to tell it
  *
- * Calls @t->add() for all memory, and later for memory that comes online.
+ * When hinting is switched on for page cache, now or later, calls @t->add() for
+ * all memory, and then for memory that comes online.
  *
  * Context: Process context, may sleep. Nothing is held that @t->add() needs, nor
  * memory hotplug off.
  * Return: 0, -EOPNOTSUPP if it is not possible or of no use, -EBUSY if there is a
- * host already, or another error.
+ * host already or a restart under way, or another error.
  */
 int page_hint_shared_register(struct page_hint_transport *t)
 {
@@ -621,14 +619,19 @@ int page_hint_shared_register(struct page_hint_transport *t)
 	if (t->granule > PAGE_SHIFT + MAX_PAGECACHE_ORDER)
 		return -EOPNOTSUPP;
 	guard(mutex)(&register_mutex);
-	if (rcu_access_pointer(transport))
+	/*
+	 * If there is a table but no transport, a restart did not wait for all
+	 * folios. What has been taken of them must still be known to be.
+	 */
+	if (rcu_access_pointer(transport) || rcu_access_pointer(region_table))
 		return -EBUSY;
-	/* What is left behind by a restart is not registered any more. */
 	shared_ops.min_order = max(t->granule, PAGE_SHIFT) - PAGE_SHIFT;
-	if (t->lazy)
-		shared_ops.max_order = max(shared_ops.min_order,
-					   get_order(LAZY_MAX_SIZE));
-	err = start_sharing(t) ? page_hint_register(&shared_ops) : -EOPNOTSUPP;
+	shared_ops.max_order = t->lazy ? max(shared_ops.min_order,
+					     get_order(LAZY_MAX_SIZE)) :
+					 UINT_MAX;
+	scoped_guard(mutex, &shared_mutex)
+		rcu_assign_pointer(transport, t);
+	err = page_hint_register(&shared_ops);
 	if (err)
 		stop_sharing(false);
 	else

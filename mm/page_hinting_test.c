@@ -386,6 +386,7 @@ DEFINE_DEBUGFS_ATTRIBUTE(test_unmap_fops, NULL, test_unmap, "%llu\n");
  * Reclaim unmaps a folio that is armed, and has second thoughts. The caller may
  * not flush for long after that. 0 if the folio has been disarmed, -EUCLEAN if
  * not, and -EAGAIN if it was not suitable, or there was nothing to be flushed.
+ * -1 flushes, so that each file after it leaves something to be done.
  */
 static int test_flush_pending(void *data, u64 pfn)
 {
@@ -395,12 +396,15 @@ static int test_flush_pending(void *data, u64 pfn)
 	if (!IS_ENABLED(CONFIG_ARCH_WANT_BATCHED_UNMAP_TLB_FLUSH) ||
 	    !static_key_enabled(&page_hint_key))
 		return -EOPNOTSUPP;
+	if (pfn == U64_MAX) {
+		try_to_unmap_flush();
+		return 0;
+	}
 	folio = test_get_folio(pfn);
 	if (!folio)
 		return -ENXIO;
 	folio_lock(folio);
 	folio_make_stable(folio);
-	try_to_unmap_flush();
 	if (page_hint_eligible(folio) && folio_mapped(folio)) {
 		set_mask_bits(&folio->flags.f, __PG_HINTING, __PG_ARMED);
 		try_to_unmap(folio, TTU_SYNC | TTU_BATCH_FLUSH);

@@ -49,8 +49,8 @@ struct test_host {
 	u8 answer;
 	int retakes;
 	int doorbells;
-	/* The test has switched hinting on */
-	bool on;
+	/* What was asked for before the test */
+	enum page_hint_mode wanted;
 	/* Folios that were read */
 	atomic_t reads;
 };
@@ -123,7 +123,7 @@ static int test_add(struct page_hint_transport *transport, u64 frame, u64 nr,
 					      transport);
 
 	if (host->nr_regions == ARRAY_SIZE(host->regions))
-		return -ENOSPC;
+		return -EINVAL;
 	host->regions[host->nr_regions++] = (struct test_region) {
 		.frame = frame, .nr = nr, .states = states,
 	};
@@ -202,8 +202,11 @@ static void test_begin(struct kunit *test, unsigned int granule)
 	if (err == -EBUSY)
 		kunit_skip(test, "there is a host");
 	KUNIT_ASSERT_EQ(test, err, 0);
-	host->on = true;
+	/* Nothing is shared before somebody wants it. */
+	if (page_hint_wanted != PAGE_HINT_MODE_ON)
+		KUNIT_EXPECT_EQ(test, host->nr_regions, 0);
 	KUNIT_ASSERT_EQ(test, page_hint_change_mode(PAGE_HINT_MODE_ON), 0);
+	KUNIT_EXPECT_GT(test, host->nr_regions, 0);
 }
 
 /*
@@ -545,6 +548,22 @@ static void page_hint_granule(struct kunit *test)
 	KUNIT_EXPECT_NE(test, page_hint_state(folio), __PG_VOLATILE);
 }
 
+/* The next host need not be like the last one. */
+static void page_hint_another_host(struct kunit *test)
+{
+	struct test_host *host = test->priv;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		host->transport.lazy = i % 2;
+		test_begin(test, PAGE_HINT_FRAME_SHIFT);
+		KUNIT_EXPECT_EQ(test, page_hint_max_order,
+				host->transport.lazy ? get_order(SZ_128K) :
+						       MAX_PAGECACHE_ORDER);
+		page_hint_shared_unregister(&host->transport);
+	}
+}
+
 static int page_hint_init_test(struct kunit *test)
 {
 	struct test_host *host;
@@ -555,6 +574,7 @@ static int page_hint_init_test(struct kunit *test)
 	host->transport.add = test_add;
 	host->transport.remove = test_remove;
 	host->transport.doorbell = test_doorbell;
+	host->wanted = page_hint_wanted;
 	test->priv = host;
 	test_current = host;
 
@@ -581,8 +601,7 @@ static void page_hint_exit_test(struct kunit *test)
 	page_hint_shared_unregister(&host->transport);
 	KUNIT_EXPECT_EQ(test, host->unsettled, 0);
 	KUNIT_EXPECT_EQ(test, host->nr_regions, 0);
-	if (host->on)
-		page_hint_change_mode(PAGE_HINT_MODE_UNUSED);
+	page_hint_wanted = host->wanted;
 	if (!IS_ERR_OR_NULL(host->mnt)) {
 		iput(host->inode);
 		kern_unmount(host->mnt);
@@ -673,7 +692,6 @@ static void page_hint_sim_stress(struct kunit *test)
 	if (err == -EBUSY)
 		kunit_skip(test, "there is a host");
 	KUNIT_ASSERT_EQ(test, err, 0);
-	host->on = true;
 	KUNIT_EXPECT_EQ(test, page_hint_change_mode(PAGE_HINT_MODE_ON), 0);
 	if (order)
 		mapping_set_folio_order_range(host->inode->i_mapping, order,
@@ -732,6 +750,7 @@ static struct kunit_case page_hint_test_cases[] = {
 	KUNIT_CASE_PARAM(page_hint_off_and_on, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_host_goes, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_granule, test_order_gen_params),
+	KUNIT_CASE(page_hint_another_host),
 	KUNIT_CASE_SLOW(page_hint_sim_stress),
 	{}
 };

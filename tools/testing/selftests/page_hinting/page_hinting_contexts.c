@@ -967,6 +967,8 @@ static void flush_is_pending(void)
 	ph_check(!pthread_create(&thread, NULL, stale_reader, &s));
 	for (round = 0; round < 8; round++) {
 		stale_round(&s);
+		/* What is left of the last round; of this one, all of it is */
+		debug_do(fd, -1);
 		for (i = 0; i < FEW; i++) {
 			err = debug_do(fd, v.pfn[i]);
 			if (err == EOPNOTSUPP)

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/falloc.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
@@ -164,11 +165,34 @@ static void make_cold(void *mem, size_t len)
 	ph_make_gone(len, PH_CLEANED);
 }
 
+/* Is any block device at work? That of the swap device may have another below. */
+static bool devices_busy(void)
+{
+	unsigned int reads, writes, sum = 0;
+	glob_t all;
+	size_t i;
+
+	ph_check(!glob("/sys/block/*/inflight", 0, NULL, &all));
+	for (i = 0; i < all.gl_pathc; i++) {
+		FILE *file = fopen(all.gl_pathv[i], "re");
+
+		/* a device may go at any time */
+		if (file && fscanf(file, "%u %u", &reads, &writes) == 2)
+			sum += reads + writes;
+		if (file)
+			fclose(file);
+	}
+	globfree(&all);
+	return sum;
+}
+
 static void will_need(void *mem, size_t len)
 {
 	ph_check(!madvise(mem, len, MADV_WILLNEED));
 	/* the last reads may still be on their way */
-	ph_msleep(200);
+	do {
+		ph_msleep(200);
+	} while (devices_busy());
 }
 
 /* --- anonymous memory --------------------------------------------------- */
