@@ -135,13 +135,18 @@ static __always_inline struct region *find_region(unsigned long pfn,
 	return region;
 }
 
+static __always_inline u8 *state_of(struct region *region, unsigned long pfn)
+{
+	return region->states + ((pfn - region->pfn) << FRAMES_SHIFT);
+}
+
 static __always_inline u8 *find_state(unsigned long pfn, unsigned long nr)
 {
 	struct region *region = find_region(pfn, nr);
 
 	if (unlikely(!region))
 		return NULL;
-	return region->states + ((pfn - region->pfn) << FRAMES_SHIFT);
+	return state_of(region, pfn);
 }
 
 static notrace void shared_set_volatile(unsigned long pfn, unsigned long nr)
@@ -253,19 +258,28 @@ static notrace int shared_set_free(unsigned long pfn, unsigned long nr)
 }
 NOKPROBE_SYMBOL(shared_set_free);
 
-/* Any frames: they may be in more than one region, and in none. */
+/*
+ * Any frames: they may be in more than one region, and in none. Of a folio that
+ * is not stable, the first one speaks for all.
+ */
 static notrace bool shared_is_discarded(unsigned long pfn, unsigned long nr)
 {
+	unsigned long end = pfn + nr, stop;
+	struct region *region;
 	bool discarded = false;
-	unsigned long i;
-	u8 *state;
+	u8 state;
 
 	preempt_disable_notrace();
-	for (i = 0; i < nr && !discarded; i++) {
-		state = find_state(pfn + i, 1);
-		discarded = state &&
-			    (READ_ONCE(*state) & PAGE_HINT_STATE_MASK) ==
-			    PAGE_HINT_STATE_DISCARDED;
+	while (pfn < end && !discarded) {
+		region = find_region(pfn, 1);
+		stop = region ? min(end, region->pfn + region->nr) : pfn + 1;
+		do {
+			state = region ? READ_ONCE(*state_of(region, pfn)) : 0;
+			discarded = (state & PAGE_HINT_STATE_MASK) ==
+				    PAGE_HINT_STATE_DISCARDED;
+			pfn += max(BIT(state >> PAGE_HINT_STATE_ORDER_SHIFT) >>
+				   FRAMES_SHIFT, 1UL);
+		} while (pfn < stop && !discarded);
 	}
 	preempt_enable_notrace();
 	return discarded;

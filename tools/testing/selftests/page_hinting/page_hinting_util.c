@@ -899,6 +899,9 @@ unsigned long ph_idle(size_t len)
 	ph_drain();
 	ph_get_counters(&c);
 	for (i = 0; i < 8 && done < goal; i++) {
+		/* on a busy machine, I/O may be under way for a while */
+		if (i >= 4)
+			ph_msleep(100);
 		ph_pass(1);
 		done = ph_since(&c, PH_VOLATILE);
 	}
