@@ -83,16 +83,18 @@ class Report:
         self.say()
 
     def goals_loops(self):
-        # "not built in" is the object code of "base", so what they differ by is chance
-        noise = {l: abs(self.delta("not built in", l)) for l in self.loops}
+        # "not built in" is the object code of "base", so what they differ by is chance. One loop is nothing else: a page swapped out
+        # may still be in the swap cache when it is wanted again, or not, and that is so for all pages of a boot, with any kernel.
+        loops = [l for l in self.loops if l != "swap_out_in"]
+        noise = {l: abs(self.delta("not built in", l)) for l in loops}
         self.say("By how much two runs of the same code differ (base, not built in): "
                  + (", ".join(f"{l} {n:.2f} %" for l, n in noise.items() if n >= 0.005) or "nowhere"))
         self.say("Goals (a difference between runs of the same code counts for nothing)")
         for boot, limit in (("off", 0.2), ("on", 1), ("on, host takes", 1)):
             if boot in self.boots:
-                worst = max(self.loops, key=lambda l: self.delta(boot, l) - noise[l])
+                worst = max(loops, key=lambda l: self.delta(boot, l) - noise[l])
                 self.goal(self.delta(boot, worst) <= limit + noise[worst] + 0.005,
-                          f"{boot}: at most {limit} % more on every loop; most: {worst} {self.delta(boot, worst):+.2f} %")
+                          f"{boot}: at most {limit} % more on every loop but swap_out_in; most: {worst} {self.delta(boot, worst):+.2f} %")
         more = {l: self.data["loops", "off", l]["smallest"] - self.data["loops", self.beside["off"], l]["smallest"]
                 for l in ("read_same_4k", "read_walk_4k")}
         self.goal(max(more.values()) <= 1.005, "off: at most one instruction for a folio looked up; "
@@ -116,9 +118,9 @@ class Report:
     def shares(self):
         """What the clock takes of a processor, by what memory is full of: {kind: instructions a frame and round}"""
         v = self.value
-        faults = v("kinds", "mapped_hot_faults")
         mapped = v("kinds", "mapped_hot") + v("kinds", "mapped_hot_fault")
-        assert faults > 0.9
+        # s390 learns by a fault that a page is in use, others have a bit for it
+        assert not self.essa or v("kinds", "mapped_hot_faults") > 0.9
         return {"free": v("kinds", "pass_of_an_empty_guest") / v("kinds", "frames_free"),
                 "anonymous": v("kinds", "anonymous"), "slab": v("kinds", "slab"),
                 "idle cache, volatile": v("kinds", "volatile"),
@@ -128,7 +130,8 @@ class Report:
 
     def table_clock(self):
         self.say("The clock: instructions per frame and round, and share of a processor of 2 G instructions a second")
-        self.say(f"with a period of {PERIOD} s, if all memory were of that kind (mapped_every {EVERY})")
+        self.say(f"with a period of {PERIOD} s, if all memory were of that kind (mapped_every {EVERY}). Each but the first is the difference to")
+        self.say("the same guest with these frames free; one below 0 is too small to be measured so.")
         self.say(f"{'':24}{'each':>8}" + "".join(f"{s:>10}" for s in SIZES))
         shares = self.shares()
         for kind, n in shares.items():
