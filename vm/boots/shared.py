@@ -87,6 +87,8 @@ def machine(kernel, cpus, **options):
     return {"arch": "x86_64", "kernel": kernel, "cpus": cpus, "memory": 256, "append": "page_hinting=on", **options}
 
 
+SIMULATED = "page_hinting=on page_hinting_sim=off"
+KUNIT = "kunit.enable=1 kunit.autorun=1"
 DISKS = (("test", 1024, "ext4"), ("rawswap", 64, "raw"), ("rawdisk", 16, "ext4-1k"))
 BOOTS = {
     "shared": (shared, machine("run", 4)),
@@ -95,7 +97,10 @@ BOOTS = {
     "shared-checks": (checks, machine("test", 4, default=False)),
     "shared-all": (everything, machine("test", 4, default=False, disks=DISKS)),
     "shared-all-lazy": (everything, machine("test", 4, default=False, disks=DISKS, options=["page-state-lazy=on"])),
-    "shared-simulated": (simulated, machine("test", 4, default=False, hinting=False, append="page_hinting=on page_hinting_sim=off")),
-    "shared-kunit": (kunit, machine("test", 4, default=False, hinting=False, append="kunit.enable=1 kunit.autorun=1")),
+    "shared-simulated": (simulated, machine("test", 4, default=False, hinting=False, append=SIMULATED)),
+    "shared-kunit": (kunit, machine("test", 4, default=False, hinting=False, append=KUNIT)),
+    # These need no device, so any architecture will do, and where there is another host, it must not be used.
+    "shared-simulated-s390": (simulated, machine("kunit", 4, arch="s390", default=False, hinting=False, append="cmma=off " + SIMULATED)),
+    "shared-kunit-s390": (kunit, machine("kunit", 4, arch="s390", default=False, hinting=False, append="cmma=off " + KUNIT)),
     "shared-all-1cpu": (everything, machine("test", 1, default=False, disks=DISKS)),
 } if has_part(6) else {}
