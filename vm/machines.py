@@ -60,17 +60,14 @@ class X86:
     # the rest, or it complains that the emulated TSC is not stable
     parameters = "console=ttyS0 trace_clock=global tsc=nowatchdog"
 
-    @classmethod
-    def arguments(cls, edat, options, hinting, icount):
+    @staticmethod
+    def arguments(edat, options, hinting, icount):
         # Each byte of "rep movsb" counts as an instruction, which would hide all others
         cpu = "max,erms=off,fsrm=off" if icount else "host" if ACCEL == "kvm" else "max"
-        return ["-M", "q35", "-cpu", cpu, "-device", "isa-serial,chardev=con", *cls.device(options, hinting)]
-
-    @staticmethod
-    def device(options, hinting):
+        machine = ["-M", "q35", "-cpu", cpu, "-device", "isa-serial,chardev=con"]
         if not hinting:
-            return []
-        return ["-device", ",".join(["virtio-balloon-pci,id=balloon,page-state=on", *options]),
+            return machine
+        return [*machine, "-device", ",".join(["virtio-balloon-pci,id=balloon,page-state=on", *options]),
                 "-object", "balloon-adversary,id=adversary,detect=on"]
 
     @staticmethod
@@ -139,17 +136,4 @@ class X86:
         return [dict(zip(("usage", "content"), known.get(run["state"], ("volatile", "resident"))), count=run["count"]) for run in runs]
 
 
-class Arm64(X86):
-    """The same device and adversary."""
-
-    ram = "mach-virt.ram"
-    expected = ()
-    parameters = "console=ttyAMA0"
-
-    @classmethod
-    def arguments(cls, edat, options, hinting, icount):
-        # what is switched off takes much time to emulate
-        return ["-M", "virt,gic-version=3", "-cpu", "max,pauth=off,sve=off,sme=off", "-serial", "chardev:con", *cls.device(options, hinting)]
-
-
-MACHINES = {"s390": S390, "x86_64": X86, "arm64": Arm64}
+MACHINES = {"s390": S390, "x86_64": X86}
