@@ -382,7 +382,7 @@ static int add_region(struct region_table *table, unsigned long i)
 	struct region *region;
 	int err = -ENOMEM;
 
-	/* Switched on again, or what has failed then is tried once more */
+	/* The host has it since the last time that hinting was switched on. */
 	if (rcu_access_pointer(table->regions[i]))
 		return 1;
 	region = kzalloc_obj(*region);
@@ -477,7 +477,7 @@ static unsigned long add_regions(unsigned long pfn, unsigned long end,
 			known += ret;
 		else
 			err = ret;
-		/* A host that does not answer keeps the array, and so will it the next. */
+		/* A host that does not answer may have the array: it is lost. */
 		if (ret < 0 && ret != -EINVAL && ret != -ENOMEM)
 			break;
 		cond_resched();

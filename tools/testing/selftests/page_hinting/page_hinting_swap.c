@@ -188,11 +188,13 @@ static bool devices_busy(void)
 
 static void will_need(void *mem, size_t len)
 {
+	int looks = 0;
+
 	ph_check(!madvise(mem, len, MADV_WILLNEED));
-	/* the last reads may still be on their way */
+	/* the last reads may still be on their way; others' may never end */
 	do {
 		ph_msleep(200);
-	} while (devices_busy());
+	} while (devices_busy() && ++looks < 50);
 }
 
 /* --- anonymous memory --------------------------------------------------- */
