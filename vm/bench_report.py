@@ -169,7 +169,7 @@ class Report:
         self.say("An idle guest, per minute: context switches, interrupts")
         for boot in ("base", "off", "on"):
             self.say(f"  {boot:8}{self.value(boot, 'ctxt_per_minute', 'idle'):10.1f}{self.value(boot, 'intr_per_minute', 'idle'):10.1f}")
-        self.say("(A lazy clock runs when something else has woken the guest, so it adds switches, but no interrupts.)")
+        self.say("(A lazy clock runs when something else has woken the guest, so it adds switches, and perhaps a tick.)")
         usual = max(self.value(b, "intr_per_minute", "idle") for b in ("base", "off"))
         more = self.value("on", "intr_per_minute", "idle") - usual
         self.goal(more < 1, f"no wake-up of an idle guest once a pass has found nothing to do: {more:+.1f} interrupts a minute")

@@ -21,12 +21,19 @@ COLOURS = {"nothing": "#8c2d2d", "reporting": "#8f7b52", "balloon": "#6a8caf", "
            "volatile": "#1b6ca8", "lazy": "#2d8c5a"}
 
 
+def rows(path):
+    """Those of a record, if there is one"""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="ascii", newline="") as f:
+        return list(csv.DictReader(f))
+
+
 def load(path):
     """{(way, times, iops): {what: [a value of each run]}}"""
     data = {}
-    with open(path, encoding="ascii", newline="") as f:
-        for row in csv.DictReader(f):
-            data.setdefault((row["way"], float(row["times"]), int(row["iops"])), {}).setdefault(row["what"], []).append(float(row["value"]))
+    for row in rows(path):
+        data.setdefault((row["way"], float(row["times"]), int(row["iops"])), {}).setdefault(row["what"], []).append(float(row["value"]))
     return data
 
 
@@ -153,8 +160,9 @@ def report(path, about, old=""):
     if not r.data:
         return
     r.tables()
-    if os.path.exists(old):
-        r.compare(load(old))
+    recorded = load(old)
+    if recorded:
+        r.compare(recorded)
     stem = path.removesuffix(".csv")
     if r.times and r.has("nothing", r.times[0]):
         r.draw(stem)
