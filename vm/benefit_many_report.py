@@ -68,7 +68,7 @@ class Report:
         columns = [("requests", "requests", 1, 0), ("median ms", "p50_us", 1e3, 2), ("99 % ms", "p99_us", 1e3, 1),
                    ("swapped out", "swapped_out", MB, 0), ("swapped in", "swapped_in", MB, 0), ("host faults", "major_faults", 1, 0),
                    ("guests read", "read", MB, 0), ("idle cache in swap", "idle_cache_swapped", MB, 1), ("processor s", "cpu_seconds", 1, 0),
-                   ("first: out", "step_swapped_out", MB, 0)]
+                   ("first: out", "step_swapped_out", MB, 0), ("killed", "killed", 1, 0)]
         self.say(f"Guests have {times:g} times the memory that the host has for them, and its disk does {iops} reads a second")
         self.say(f"  {'':10}" + "".join(f"{head:>{max(14, len(head) + 2)}}" for head, *_ in columns))
         for way in self.ways:
@@ -103,7 +103,8 @@ class Report:
         self.say()
         for host in self.hosts:
             self.table(*host)
-        self.say("  (first: out is what is swapped out when the group gets its limit, before requests come again)")
+        self.say("  (first: out is what is swapped out when the group gets its limit, before requests come again; killed: how often the kernel")
+        self.say("  killed a guest instead of swapping; such a run does not count, and another one was made)")
         self.say()
         self.goals()
 

@@ -467,10 +467,10 @@ class Guest:
         return self.machine.set(self, **{k.replace("_", "-"): v for k, v in args.items()})
 
     def balloon(self, size, seconds=0):
-        """Ask the guest to keep no more than `size` bytes of its memory, and wait that long for it at most."""
+        """Ask the guest to keep `size` bytes of its memory, and wait that long for it at most."""
         self.qmp("balloon", value=size)
         end = time.time() + seconds
-        while time.time() < end and self.qmp("query-balloon")["actual"] > size:
+        while time.time() < end and self.qmp("query-balloon")["actual"] != size:
             time.sleep(0.1)
 
     def discard(self, unused=False, volatile=True, **args):

@@ -56,8 +56,10 @@ class Group:
             controllers = os.path.join(where, "cgroup.subtree_control")
             if kind == "cgroup" and "memory" in options.split(","):
                 self.usage, self.limit, self.cache = "memory.usage_in_bytes", "memory.limit_in_bytes", "cache"
+                self.events = "memory.oom_control"
             elif kind == "cgroup2" and os.path.exists(controllers) and "memory" in self._read(controllers).split():
                 self.usage, self.limit, self.cache = "memory.current", "memory.max", "file"
+                self.events = "memory.events"
             else:
                 continue
             self.path = os.path.join(where, name)
@@ -73,10 +75,16 @@ class Group:
     def used(self):
         return int(self._read(os.path.join(self.path, self.usage)))
 
+    def _count(self, file, name):
+        return int(dict(line.split() for line in self._read(os.path.join(self.path, file)).splitlines())[name])
+
     def cached(self):
         """What of that is page cache of this machine's."""
-        stat = dict(line.split() for line in self._read(os.path.join(self.path, "memory.stat")).splitlines())
-        return int(stat[self.cache])
+        return self._count("memory.stat", self.cache)
+
+    def killed(self):
+        """How many processes the kernel has killed for want of memory."""
+        return self._count(self.events, "oom_kill")
 
     def set_limit(self, size, seconds=0):
         """The kernel may need more than one try to get there; give it that long."""
