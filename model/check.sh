@@ -48,8 +48,8 @@ caught no-dirty-recheck -DM_NO_DIRTY_RECHECK -DWRITEBACK | dirty not tested whil
 caught essa-outside -DM_ESSA_OUTSIDE | "set volatile" after the hash lock
 caught flag-after-essa -DM_FLAG_AFTER_ESSA | flags set after "set volatile"
 caught flag-after-unfreeze -DM_FLAG_AFTER_UNFREEZE | flags set after the unfreeze
-caught beware-late -DM_BEWARE_AFTER_UNFREEZE -DM_NO_ARMED_RECHECK | PG_volatile, unfreeze, PG_hinted
-caught volatile-only -DM_VOLATILE_ONLY -DM_NO_ARMED_RECHECK | PG_volatile alone, "it was armed"
+caught beware-late -DM_BEWARE_AFTER_UNFREEZE -DM_NO_ARMED_RECHECK | PG_discard, unfreeze, PG_hinted
+caught volatile-only -DM_VOLATILE_ONLY -DM_NO_ARMED_RECHECK | PG_discard alone, "it was armed"
 caught flag-before-uptodate -DM_FLAG_BEFORE_UPTODATE | PG_hinted cleared before PG_uptodate
 caught no-clear-uptodate -DM_NO_CLEAR_UPTODATE | PG_uptodate kept
 caught no-retest-content -DM_NO_RETEST -DCONTENT_BITS | no second test under the hash lock, host tells "zero"
@@ -69,7 +69,7 @@ caught array-no-wait -DM_ARRAY_NOWAIT -DARRAY | "set stable" does not wait for t
 survives no-retest -DM_NO_RETEST -DWRITEBACK | no second test, host tells "volatile and zero"
 survives no-armed-recheck -DM_NO_ARMED_RECHECK -DWRITEBACK | "armed" not tested while frozen
 survives disarm-blind -DM_DISARM_BLIND -DWRITEBACK | disarmed without compare-and-swap
-survives two-steps-frozen -DM_TWO_STEPS_FROZEN -DWRITEBACK | PG_volatile before PG_hinted, both while frozen
+survives two-steps-frozen -DM_TWO_STEPS_FROZEN -DWRITEBACK | PG_discard before PG_hinted, both while frozen
 survives walk-skips-frozen -DM_WALK_ONCE -DTAKERS=1 -DRECLAIM -DOWNER -DSWITCH | frozen folios skipped, free tests the flag
 survives free-tests-key -DM_FREE_TESTS_KEY -DTAKERS=1 -DRECLAIM -DOWNER -DSWITCH | free tests the key, frozen folios looked at again
 survives settle-blind -DM_SETTLE_BLIND -DTAKERS=1 -DRECLAIM -DSWITCH | the walk disarms without compare-and-swap

@@ -24,7 +24,7 @@
  *
  * page_hinting.pml shows that nobody gets past the flags, with a host that
  * takes one step for all that it does. So the guest is reduced here: "hinted"
- * stands for PG_hinted and PG_volatile together, nothing is armed, and freeze,
+ * stands for PG_hinted and PG_discard together, nothing is armed, and freeze,
  * flags and unfreeze are one step. What is more detailed is the rest: two
  * frames, what the host's kernel knows of each, the VMM.
  *
