@@ -30,8 +30,11 @@
  *				!PG_uptodate says. Once uptodate again, or with
  *				private data, which tells what parts of it are,
  *				this is the same as 00. The mark goes when the
- *				read starts, or if PG_uptodate is cleared by
- *				anybody else: then it is a failed read.
+ *				page cache starts to read, or if PG_uptodate is
+ *				cleared by anybody else: then it is a failed
+ *				read. The read of a writer, who wants a part,
+ *				may leave it: if it fails, the next attempt
+ *				counts as one more refault, and that is all.
  *
  *		    clock, 1st visit	       clock, 2nd visit
  *	    stable ------------------> armed ------------------> volatile

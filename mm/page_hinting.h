@@ -75,6 +75,12 @@ raw_spinlock_t *page_hint_lock(struct folio *folio);
 #ifdef CONFIG_MEMCG
 unsigned long page_hint_usage(struct mem_cgroup *memcg);
 unsigned long page_hint_protection(struct mem_cgroup *memcg);
+
+/* To be compared, and not to be used: the cgroup may be gone. 0 if none. */
+static inline unsigned long page_hint_charged_to(const struct page *page)
+{
+	return READ_ONCE(page->memcg_data);
+}
 #else
 static inline unsigned long page_hint_usage(struct mem_cgroup *memcg)
 {
@@ -82,6 +88,11 @@ static inline unsigned long page_hint_usage(struct mem_cgroup *memcg)
 }
 
 static inline unsigned long page_hint_protection(struct mem_cgroup *memcg)
+{
+	return 0;
+}
+
+static inline unsigned long page_hint_charged_to(const struct page *page)
 {
 	return 0;
 }

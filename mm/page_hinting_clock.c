@@ -126,7 +126,7 @@ static struct {
 	bool lazy;		/* the last round has changed nothing */
 	struct mem_cgroup *memcg; /* of which protection is, or NULL */
 	unsigned long protection; /* pages */
-	const void *passed_over[1 << PAGE_HINT_PASSED_OVER_BITS];
+	unsigned long passed_over[1 << PAGE_HINT_PASSED_OVER_BITS];
 } page_hint_clock;
 
 static void page_hint_clock_step(struct work_struct *work);
@@ -196,6 +196,39 @@ static bool page_hint_mapped_turn(unsigned long pfn)
 }
 
 /*
+ * Where a folio was found whose mapping is not eligible, or whose cgroup uses no
+ * more than is protected, for the rest of the round. To look at each of their
+ * folios would take a reference and the lock. The address is compared and not
+ * used, so what was there may be gone; if something else has taken its place,
+ * that has to wait for the next round.
+ */
+static unsigned long *page_hint_passed_over(unsigned long what)
+{
+	unsigned int i = hash_long(what, PAGE_HINT_PASSED_OVER_BITS);
+
+	return &page_hint_clock.passed_over[i];
+}
+
+static void page_hint_set_passed_over(unsigned long what)
+{
+	*page_hint_passed_over(what) = what;
+}
+
+static bool page_hint_is_passed_over(unsigned long what)
+{
+	return what && *page_hint_passed_over(what) == what;
+}
+
+static bool page_hint_pass_over(const struct page *page, unsigned long flags)
+{
+	if (page_hint_is_passed_over((unsigned long)READ_ONCE(page->mapping)))
+		return true;
+	/* Of those that take no more than a look, nobody asks. */
+	return (flags & (BIT(PG_head) | BIT(PG_hinted))) &&
+	       page_hint_is_passed_over(page_hint_charged_to(page));
+}
+
+/*
  * Does memory.min or memory.low of its cgroup, or of one above, keep @folio
  * stable? Reclaim leaves a cgroup alone that uses no more than its protection,
  * and puts less pressure on one which uses more, in proportion to the excess.
@@ -209,6 +242,7 @@ static bool page_hint_mapped_turn(unsigned long pfn)
 static bool page_hint_memcg_protected(struct folio *folio)
 {
 	struct mem_cgroup *memcg;
+	unsigned long usage;
 	u32 place;
 
 	/* The cgroup may go, and leave the folio to its parent, lock or not. */
@@ -222,29 +256,13 @@ static bool page_hint_memcg_protected(struct folio *folio)
 	}
 	if (likely(!page_hint_clock.protection))
 		return false;
+	usage = page_hint_usage(memcg);
+	if (usage <= page_hint_clock.protection) {
+		page_hint_set_passed_over(page_hint_charged_to(&folio->page));
+		return true;
+	}
 	place = hash_long(folio_pfn(folio), 32);
-	return mul_u64_u32_shr(page_hint_usage(memcg), place, 32) <
-	       page_hint_clock.protection;
-}
-
-/*
- * Where a folio was found whose mapping is not eligible, for the rest of the
- * round. To look at each of its folios would take a reference and the lock. The
- * address is compared and not used, so the mapping may be gone; if another one
- * has taken its place, that has to wait for the next round.
- */
-static const void **page_hint_passed_over(const struct address_space *mapping)
-{
-	unsigned int i = hash_ptr(mapping, PAGE_HINT_PASSED_OVER_BITS);
-
-	return &page_hint_clock.passed_over[i];
-}
-
-static bool page_hint_pass_over(const struct page *page)
-{
-	const struct address_space *mapping = READ_ONCE(page->mapping);
-
-	return mapping && *page_hint_passed_over(mapping) == mapping;
+	return mul_u64_u32_shr(usage, place, 32) < page_hint_clock.protection;
 }
 
 static void page_hint_arm(struct folio *folio)
@@ -306,7 +324,7 @@ static void page_hint_visit_folio(struct folio *folio)
 		mapping = folio_mapping(folio);
 		if (mapping && !folio_test_swapbacked(folio) &&
 		    !page_hint_mapping_eligible(mapping))
-			*page_hint_passed_over(mapping) = mapping;
+			page_hint_set_passed_over((unsigned long)mapping);
 		return;
 	}
 	if (page_hint_memcg_protected(folio))
@@ -396,7 +414,7 @@ static unsigned long page_hint_visit(struct page *page, unsigned long pfn,
 		order = buddy_order_unsafe(page);
 		return order <= MAX_PAGE_ORDER ? 1UL << order : 1;
 	}
-	if (!(flags & BIT(PG_discard)) && page_hint_pass_over(page))
+	if (!(flags & BIT(PG_discard)) && page_hint_pass_over(page, flags))
 		return clamp(compound_nr(page), 1UL, max);
 	if (flags & BIT(PG_head))
 		return page_hint_visit_slow(page);

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -159,6 +160,28 @@ static unsigned long faults(void)
 	return r.ru_minflt;
 }
 
+/* --- a cgroup --------------------------------------------------------------------------------- */
+
+#define CGROUPS "/clock.cgroup"
+
+static void group(const char *low)
+{
+	must(!mkdir(CGROUPS, 0700), CGROUPS);
+	must(!mount("cgroup", CGROUPS, "cgroup2", 0, NULL), "mount");
+	set(CGROUPS "/cgroup.subtree_control", "+memory");
+	must(!mkdir(CGROUPS "/clock", 0700), "mkdir");
+	set(CGROUPS "/clock/memory.low", low);
+	set(CGROUPS "/clock/cgroup.procs", "0");
+}
+
+static void ungroup(void)
+{
+	set(CGROUPS "/cgroup.procs", "0");
+	must(!rmdir(CGROUPS "/clock"), "rmdir");
+	must(!umount(CGROUPS), "umount");
+	rmdir(CGROUPS);
+}
+
 /* --- what there is to measure ----------------------------------------------------------------- */
 
 static void kinds(size_t size)
@@ -263,6 +286,19 @@ static void kinds(size_t size)
 	pass();
 	print("not_eligible", (still_pass() - none) / frames);
 	close(fd);
+
+	/* Nor what memory.low protects */
+	fd = make_file(size);
+	none = still_pass();
+	group("max");
+	read_file(fd, size, 64 * KB);
+	pass();
+	pass();
+	was = vmstat("nr_volatile");
+	print("protected", (still_pass() - none) / frames);
+	must(was < frames / 100, "memory.low does not protect");
+	ungroup();
+	remove_file(fd);
 }
 
 static void sharing(unsigned int processes)
