@@ -67,7 +67,8 @@ class Report:
     def table(self, times, iops):
         columns = [("requests", "requests", 1, 0), ("median ms", "p50_us", 1e3, 2), ("99 % ms", "p99_us", 1e3, 1),
                    ("swapped out", "swapped_out", MB, 0), ("swapped in", "swapped_in", MB, 0), ("host faults", "major_faults", 1, 0),
-                   ("guests read", "read", MB, 0), ("idle cache in swap", "idle_cache_swapped", MB, 1), ("processor s", "cpu_seconds", 1, 0),
+                   ("guests read", "read", MB, 0), ("in reads", "reads", 1, 0),
+                   ("idle cache in swap", "idle_cache_swapped", MB, 1), ("processor s", "cpu_seconds", 1, 0),
                    ("first: out", "step_swapped_out", MB, 0), ("killed", "killed", 1, 0)]
         self.say(f"Guests have {times:g} times the memory that the host has for them, and its disk does {iops} reads a second")
         self.say(f"  {'':10}" + "".join(f"{head:>{max(14, len(head) + 2)}}" for head, *_ in columns))
