@@ -164,17 +164,17 @@ static unsigned long faults(void)
 
 #define CGROUPS "/clock.cgroup"
 
-static void group(const char *low)
+static void protected_group(void)
 {
 	must(!mkdir(CGROUPS, 0700), CGROUPS);
 	must(!mount("cgroup", CGROUPS, "cgroup2", 0, NULL), "mount");
 	set(CGROUPS "/cgroup.subtree_control", "+memory");
 	must(!mkdir(CGROUPS "/clock", 0700), "mkdir");
-	set(CGROUPS "/clock/memory.low", low);
+	set(CGROUPS "/clock/memory.low", "max");
 	set(CGROUPS "/clock/cgroup.procs", "0");
 }
 
-static void ungroup(void)
+static void leave_group(void)
 {
 	set(CGROUPS "/cgroup.procs", "0");
 	must(!rmdir(CGROUPS "/clock"), "rmdir");
@@ -290,14 +290,14 @@ static void kinds(size_t size)
 	/* Nor what memory.low protects */
 	fd = make_file(size);
 	none = still_pass();
-	group("max");
+	protected_group();
 	read_file(fd, size, 64 * KB);
 	pass();
 	pass();
 	was = vmstat("nr_volatile");
 	print("protected", (still_pass() - none) / frames);
 	must(was < frames / 100, "memory.low does not protect");
-	ungroup();
+	leave_group();
 	remove_file(fd);
 }
 
