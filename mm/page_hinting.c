@@ -282,6 +282,10 @@ struct page_hint_waiting {
 	u64 start;
 };
 
+/* As often as it takes, and for somebody who can try later */
+#define PAGE_HINT_NO_LIMIT	UINT_MAX
+#define PAGE_HINT_TRIES_SETTLE	100
+
 /* The host was busy. The lock is not held, as others may want what hashes to it. */
 static notrace void page_hint_wait(unsigned long pfn,
 				   struct page_hint_waiting *waiting)
@@ -306,11 +310,12 @@ static __always_inline void page_hint_waited(unsigned long pfn,
  * looks up the page cache, and would meet the lock held on this very CPU. For
  * the same reason callers with interrupts disabled must not wait.
  *
- * Nor do they wait for a host that is just taking the folio. Others do, without
- * the lock, which others may want that hash to it.
+ * Nor do they wait for a host that is just taking the folio. Others do, @tries
+ * times, without the lock, which others may want that hash to it.
  */
 static noinline notrace enum page_hint_result
-page_hint_set_stable(struct folio *folio, enum vm_event_item lost_event)
+page_hint_set_stable(struct folio *folio, enum vm_event_item lost_event,
+		     unsigned int tries)
 {
 	raw_spinlock_t *lock = page_hint_lock(folio);
 	enum page_hint_result result = PAGE_HINT_RACED;
@@ -345,13 +350,18 @@ again:
 		answer = page_hint_host->set_stable(folio_pfn(folio), nr);
 		if (unlikely(answer == -EBUSY)) {
 			raw_spin_unlock_irqrestore(lock, flags);
-			if (!may_wait)
+			if (!may_wait || waiting.tries >= tries)
 				return PAGE_HINT_UNKNOWN;
 			/* The caller's reference keeps the folio what it is. */
 			page_hint_wait(folio_pfn(folio), &waiting);
 			goto again;
 		}
 		if (answer) {
+			/*
+			 * What comes next is in other memory, of whose caches the
+			 * architecture knows nothing.
+			 */
+			flush_dcache_folio(folio);
 			set_mask_bits(&folio->flags.f, gone, 0);
 			page_hint_account(folio, lost_event, nr, -nr);
 			result = PAGE_HINT_WAS_LOST;
@@ -523,19 +533,12 @@ static bool page_hint_disarm(struct folio *folio)
 	return true;
 }
 
-/**
- * __folio_make_stable - slow path of folio_make_stable()
- * @folio: a folio that was found hinted
- *
- * Context: Any, see folio_make_stable().
- * Return: false if the state of the folio could not be found out.
- */
-bool __folio_make_stable(struct folio *folio)
+static bool page_hint_make_stable(struct folio *folio, unsigned int tries)
 {
 	if (page_hint_disarm(folio))
 		return true;
 
-	switch (page_hint_set_stable(folio, PAGE_HINT_LOST)) {
+	switch (page_hint_set_stable(folio, PAGE_HINT_LOST, tries)) {
 	case PAGE_HINT_KEPT:
 		trace_page_hint_stable(folio);
 		break;
@@ -550,6 +553,30 @@ bool __folio_make_stable(struct folio *folio)
 		return false;
 	}
 	return true;
+}
+
+/**
+ * __folio_make_stable - slow path of folio_make_stable()
+ * @folio: a folio that was found hinted
+ *
+ * Context: Any, see folio_make_stable().
+ * Return: false if the state of the folio could not be found out.
+ */
+bool __folio_make_stable(struct folio *folio)
+{
+	return page_hint_make_stable(folio, PAGE_HINT_NO_LIMIT);
+}
+
+/**
+ * page_hint_settle_folio - make a folio stable for somebody who can try later
+ * @folio: the folio, with a reference of the caller
+ *
+ * Context: Process context. Does not sleep, and does not wait long for the host.
+ * Return: false if the host is still taking it.
+ */
+bool page_hint_settle_folio(struct folio *folio)
+{
+	return page_hint_make_stable(folio, PAGE_HINT_TRIES_SETTLE);
 }
 
 /**
@@ -775,7 +802,8 @@ bool page_hint_evict(struct folio *folio, enum vm_event_item event)
 
 	if (page_hint_state(folio) == __PG_VOLATILE &&
 	    page_hint_discarded(folio_pfn(folio), folio_nr_pages(folio)) &&
-	    page_hint_set_stable(folio, event) == PAGE_HINT_WAS_LOST)
+	    page_hint_set_stable(folio, event, PAGE_HINT_NO_LIMIT) ==
+	    PAGE_HINT_WAS_LOST)
 		trace_page_hint_lost(folio);
 	if (!__page_hint_lost(folio))
 		return false;
@@ -819,8 +847,6 @@ bool __page_hint_refault(struct folio *folio)
 
 	/* From here on, not to be uptodate means a failed read. */
 	clear_bit(PG_discard, &folio->flags.f);
-	/* What an architecture knows of its caches was about other memory. */
-	flush_dcache_folio(folio);
 	lruvec_stat_mod_folio(folio, WORKINGSET_REFAULT_BASE +
 			      folio_is_file_lru(folio), folio_nr_pages(folio));
 	/* As workingset_discard() would say. It tells all who wait for it. */

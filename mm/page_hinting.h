@@ -68,6 +68,7 @@ bool page_hint_discarded(unsigned long pfn, unsigned long nr);
 bool page_hint_mapping_eligible(struct address_space *mapping);
 bool page_hint_eligible(struct folio *folio);
 bool page_hint_folio(struct folio *folio);
+bool page_hint_settle_folio(struct folio *folio);
 bool page_hint_evict(struct folio *folio, enum vm_event_item event);
 
 raw_spinlock_t *page_hint_lock(struct folio *folio);

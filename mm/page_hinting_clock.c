@@ -578,12 +578,14 @@ static void page_hint_clock_step(struct work_struct *work)
 
 /*
  * Have a frame without the flag. Return: false if its folio cannot be
- * referenced. Then somebody has it frozen, and may give it back as it is.
+ * referenced, as somebody has it frozen, and may give it back as it is, or if
+ * the host does not get done with it.
  */
 static bool page_hint_settle(struct page *page)
 {
 	unsigned long flags = READ_ONCE(page->flags.f);
 	struct folio *folio;
+	bool settled;
 
 	while (flags & BIT(PG_hinted)) {
 		folio = page_folio(page);
@@ -591,9 +593,11 @@ static bool page_hint_settle(struct page *page)
 			try_cmpxchg(&page->flags.f, &flags,
 				    flags & ~__PG_HINTING);
 		} else if (folio_try_get(folio)) {
-			if (page_folio(page) == folio)
-				__folio_make_stable(folio);
+			settled = page_folio(page) != folio ||
+				  page_hint_settle_folio(folio);
 			folio_put(folio);
+			if (!settled)
+				return false;
 		} else {
 			return false;
 		}
@@ -624,7 +628,8 @@ static unsigned long page_hint_settle_block(unsigned long pfn,
  * Nobody makes folios volatile any more. Make stable those that are.
  *
  * A folio is soon given back by whoever has it frozen, but for reclaim: it sits
- * on what it is about to free until other I/O is done, and that may be never.
+ * on what it is about to free until other I/O is done, and that may be never. So
+ * may be what the host takes for a folio, if it has died or its device is gone.
  * Memory hotplug must not have to wait for that. A task gives up if it is killed.
  * A restart must not depend on it, either, and waits for a second in all, and who
  * wants to suspend for as long as he would for a task that does not freeze.

@@ -154,6 +154,9 @@ static notrace void shared_set_volatile(unsigned long pfn, unsigned long nr)
 	u8 order = ilog2(nr) + FRAMES_SHIFT;
 	u8 *state;
 
+	BUILD_BUG_ON(MAX_PAGECACHE_ORDER + FRAMES_SHIFT >
+		     U8_MAX >> PAGE_HINT_STATE_ORDER_SHIFT);
+
 	preempt_disable_notrace();
 	state = find_state(pfn, nr);
 	if (state) {
@@ -619,7 +622,7 @@ EXPORT_SYMBOL_GPL(page_hint_shared_possible);
  * Context: Process context, may sleep. Nothing is held that @t->add() needs, nor
  * memory hotplug off.
  * Return: 0, -EOPNOTSUPP if it is not possible or of no use, -EBUSY if there is a
- * host already or a restart under way, or another error.
+ * host already, or one was left behind by a restart, or another error.
  */
 int page_hint_shared_register(struct page_hint_transport *t)
 {

@@ -28,6 +28,7 @@
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/page_hinting.h>
+#include <linux/panic.h>
 #include <linux/pfn.h>
 #include <linux/prandom.h>
 #include <linux/random.h>
@@ -290,7 +291,12 @@ static notrace void sim_doorbell(struct page_hint_transport *transport)
 {
 	unsigned long flags;
 
-	raw_spin_lock_irqsave(&sim_lock, flags);
+	if (!raw_spin_trylock_irqsave(&sim_lock, flags)) {
+		/* Whoever has it may have been stopped for good. */
+		if (panic_in_progress())
+			return;
+		raw_spin_lock_irqsave(&sim_lock, flags);
+	}
 	sim_stats.doorbells++;
 	sim_finish();
 	raw_spin_unlock_irqrestore(&sim_lock, flags);

@@ -112,6 +112,7 @@ g='-global s390-storage_attributes-tcg'
 	try_qtest qmp s390-page-hinting-test qemu-system-s390x
 	try_qtest balloon virtio-balloon-page-state-test qemu-system-x86_64
 	try window page-hinting-smp -smp 2 $g.mode=window $g.probability=50
+	try window-kept page-hinting-kept $g.mode=window $g.probability=100 -overcommit mem-lock=on
 }
 echo "1..$tests"
 ((failed == 0 && tests > 0))

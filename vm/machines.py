@@ -13,6 +13,13 @@ PAGE = 4096
 ACCEL = os.environ.get("ACCEL", "tcg")
 
 
+def runs(guest, command, address, count):
+    """Runs of pages in the same state, which a command answers for so many at once."""
+    step = 16384
+    return [run for first in range(0, count, step)
+            for run in guest.qmp(command, address=address + first * PAGE, count=min(step, count - first))]
+
+
 class S390:
     """ESSA, and a host that is part of the machine."""
 
@@ -45,8 +52,7 @@ class S390:
 
     @staticmethod
     def blocks(guest, address, count):
-        """Runs of pages in the same state."""
-        return guest.qmp("query-s390-page-hinting-blocks", address=address, count=count)
+        return runs(guest, "query-s390-page-hinting-blocks", address, count)
 
 
 class X86:
@@ -130,10 +136,8 @@ class X86:
     @staticmethod
     def blocks(guest, address, count):
         known = {"stable": ("stable", "resident"), "discarded": ("volatile", "zero")}
-        step = 16384                    # as many as one may ask for
-        runs = [run for first in range(0, count, step)
-                for run in guest.qmp("query-balloon-page-state-frames", address=address + first * PAGE, count=min(step, count - first))]
-        return [dict(zip(("usage", "content"), known.get(run["state"], ("volatile", "resident"))), count=run["count"]) for run in runs]
+        return [dict(zip(("usage", "content"), known.get(run["state"], ("volatile", "resident"))), count=run["count"])
+                for run in runs(guest, "query-balloon-page-state-frames", address, count)]
 
 
 MACHINES = {"s390": S390, "x86_64": X86}

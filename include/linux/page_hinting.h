@@ -4,6 +4,7 @@
 
 #include <linux/jump_label.h>
 #include <linux/page-flags.h>
+#include <uapi/linux/page_hinting.h>
 
 /**
  * struct page_hint_ops - what a host has to offer
@@ -100,18 +101,6 @@ static inline bool folio_make_stable(struct folio *folio)
 		return true;
 	return __folio_make_stable(folio);
 }
-
-/* The states that guest and hypervisor share, see mm/page_hinting_shared.c. */
-#define PAGE_HINT_STATE_STABLE		0
-#define PAGE_HINT_STATE_VOLATILE	1
-#define PAGE_HINT_STATE_TAKING		2
-#define PAGE_HINT_STATE_DISCARDED	3
-#define PAGE_HINT_STATE_LAZY		4
-#define PAGE_HINT_STATE_MASK		7
-#define PAGE_HINT_STATE_ORDER_SHIFT	3
-
-/* The hypervisor counts in frames of 4K, whatever the size of a page is. */
-#define PAGE_HINT_FRAME_SHIFT		12
 
 /**
  * struct page_hint_transport - how to tell a hypervisor about page states

@@ -9,6 +9,7 @@
 #include <linux/delay.h>
 #include <linux/fs.h>
 #include <linux/kthread.h>
+#include <linux/memblock.h>
 #include <linux/mm.h>
 #include <linux/mount.h>
 #include <linux/page_hinting.h>
@@ -37,7 +38,8 @@ struct test_host {
 	struct page_hint_transport transport;
 	struct vfsmount *mnt;
 	struct inode *inode;
-	struct test_region regions[256];
+	struct test_region *regions;
+	int max_regions;
 	int nr_regions;
 	/* Removed with something in them that is not stable */
 	int unsettled;
@@ -122,7 +124,7 @@ static int test_add(struct page_hint_transport *transport, u64 frame, u64 nr,
 	struct test_host *host = container_of(transport, struct test_host,
 					      transport);
 
-	if (host->nr_regions == ARRAY_SIZE(host->regions))
+	if (host->nr_regions == host->max_regions)
 		return -EINVAL;
 	host->regions[host->nr_regions++] = (struct test_region) {
 		.frame = frame, .nr = nr, .states = states,
@@ -486,6 +488,34 @@ static void page_hint_off_and_on(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_again(test, test_order(test), state), 1);
 }
 
+/*
+ * Whoever settles does not wait for a host that does not get done, as memory
+ * hotplug is off meanwhile, but tries again later.
+ */
+static void page_hint_settling_ends(struct kunit *test)
+{
+	struct test_host *host = test->priv;
+	struct folio *folio;
+	u8 *state = test_prepare(test, test_order(test), &folio);
+
+	host->doorbells = 0;
+	host->taking = state;
+	host->answer = PAGE_HINT_STATE_DISCARDED;
+	host->retakes = 150;
+	memset(folio_address(folio), TEST_POISON, folio_size(folio));
+	test_set(state, test_byte(folio, PAGE_HINT_STATE_TAKING));
+	KUNIT_ASSERT_TRUE(test, folio_try_get(folio));
+	KUNIT_EXPECT_FALSE(test, page_hint_settle_folio(folio));
+	folio_put(folio);
+	KUNIT_EXPECT_EQ(test, host->doorbells, 100);
+	KUNIT_EXPECT_EQ(test, *state, test_byte(folio, PAGE_HINT_STATE_TAKING));
+
+	KUNIT_ASSERT_EQ(test, page_hint_change_mode(PAGE_HINT_MODE_UNUSED), 0);
+	KUNIT_EXPECT_EQ(test, host->doorbells, 151);
+	KUNIT_EXPECT_EQ(test, *state, 0);
+	KUNIT_EXPECT_EQ(test, test_again(test, test_order(test), state), 1);
+}
+
 /* The host may go and come back. */
 static void page_hint_host_goes(struct kunit *test)
 {
@@ -573,6 +603,11 @@ static int page_hint_init_test(struct kunit *test)
 
 	host = kunit_kzalloc(test, sizeof(*host), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, host);
+	/* They have 128 MiB, or more. */
+	host->max_regions = DIV_ROUND_UP(max_pfn, BIT(27 - PAGE_SHIFT));
+	host->regions = kunit_kcalloc(test, host->max_regions,
+				      sizeof(*host->regions), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, host->regions);
 	host->transport.name = "a KUnit test";
 	host->transport.add = test_add;
 	host->transport.remove = test_remove;
@@ -751,6 +786,7 @@ static struct kunit_case page_hint_test_cases[] = {
 	KUNIT_CASE_PARAM(page_hint_freed, test_order_gen_params),
 	KUNIT_CASE(page_hint_fault_takes_no_reference),
 	KUNIT_CASE_PARAM(page_hint_off_and_on, test_order_gen_params),
+	KUNIT_CASE_PARAM(page_hint_settling_ends, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_host_goes, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_granule, test_order_gen_params),
 	KUNIT_CASE(page_hint_another_host),
