@@ -49,6 +49,10 @@ fi
 kernel=$config
 [[ $ARCH == s390 ]] || kernel+=-$ARCH
 
+image=arch/${ARCH%_64}/boot/bzImage target=bzImage
+# called bzImage in the end, too
+[[ $ARCH != arm64 ]] || image=arch/arm64/boot/Image target=Image
+
 kmake() { make -C "$src" O="$out" ARCH="$ARCH" CROSS_COMPILE="$CROSS" -j"$JOBS" "$@"; }
 
 # Merge the fragments and insist that each line took effect.
@@ -78,7 +82,7 @@ build() {
 	say "configuring $kernel"
 	configure
 	say "building kernel $kernel (log: $out/build.log)"
-	quietly "$out/build.log" kmake bzImage
+	quietly "$out/build.log" kmake $target
 }
 
 # build_kept DIR: build in a work directory that stays, for the next revision, and keep the results
@@ -92,7 +96,8 @@ build_kept() {
 		sync_tree "$src" "$pristine" "${patches[@]}"
 	fi
 	build
-	cp "$out"/{arch/"${ARCH%_64}"/boot/bzImage,vmlinux,System.map,.config,build.log} "$1"
+	cp "$out"/{vmlinux,System.map,.config,build.log} "$1"
+	cp "$out/$image" "$1/bzImage"
 	if ((base)); then rm -rf "$out"; fi
 }
 
@@ -102,7 +107,7 @@ if [[ -n $tree ]]; then
 	out=$CACHE/work/kernel-$BASE-$kernel-$(hash_stdin <<<"$tree")
 	build_tree() {
 		build
-		cp "$out/arch/${ARCH%_64}/boot/bzImage" "$out/bzImage.new"
+		cp "$out/$image" "$out/bzImage.new"
 		mv "$out/bzImage.new" "$out/bzImage"	# somebody may be about to start it
 	}
 	with_lock "${out##*/}" build_tree >&2

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Build QEMU for all architectures that there are guests of, and print the path of the one for ARCH. It runs from where
+# Build QEMU for s390x and x86-64, or for arm64 alone, and print the path of the one for ARCH. It runs from where
 # it is, firmware beside it, and beside that the tests of its QMP commands and devices.
 # usage: scripts/build-qemu.sh [--stock] [--dir]
 #        scripts/build-qemu.sh --tree DIR [--dir]
@@ -21,6 +21,9 @@ done
 
 machines=(s390x)
 ((stock)) || machines+=(x86_64)	# without the series, only s390x is of interest
+qtests=(s390-page-hinting-test virtio-balloon-page-state-test)
+# a build of its own, as few want that one
+[[ $ARCH != arm64 ]] || machines=(aarch64) qtests=()
 targets=${machines[*]/%/-softmmu}
 binaries=("${machines[@]/#/qemu-system-}")
 # The system's python3: only that one has Debian's meson. Nothing is downloaded during the build.
@@ -29,9 +32,9 @@ configure=(--python=/usr/bin/python3 --target-list="${targets// /,}" --without-d
 	--disable-werror)
 # for scripts/kvm-check.sh, which alone needs it
 [[ ${ACCEL-} != kvm ]] || configure+=(--enable-kvm)
-qtests=(s390-page-hinting-test virtio-balloon-page-state-test)
+[[ $ARCH != arm64 ]] || configure+=(--enable-fdt=system)
 
-# The firmware is needed even with -kernel. QEMU finds it under qemu-bundle beside the program.
+# The firmware is needed even with -kernel, but on arm64. QEMU finds it under qemu-bundle beside the program.
 build_in() {
 	local s390=pc-bios/s390-ccw x86=pc-bios/optionrom share=qemu-bundle/usr/local/share/qemu test file
 	cd "$1"
@@ -47,6 +50,7 @@ build_in() {
 		quietly qtest.log ninja -j"$JOBS" "tests/qtest/$test"
 		cp "tests/qtest/$test" .
 	done
+	[[ $ARCH != arm64 ]] || return 0
 	quietly firmware.log make -C $s390 GIT_SUBMODULES_ACTION=ignore s390-ccw.img
 	cp $s390/s390-ccw.img "$share"
 	if ((!stock)); then
@@ -61,6 +65,7 @@ build_in() {
 # build_kept DIR: build in a directory that stays, for the next revision, and keep the results
 build_kept() {
 	local out=$CACHE/work/qemu-build${ACCEL:+-$ACCEL}
+	[[ $ARCH != arm64 ]] || out+=-arm64
 	if ((stock)); then
 		out=$1/build
 	else
@@ -72,7 +77,7 @@ build_kept() {
 	echo "$pristine ${configure[*]}" >"$out/key"
 	(build_in "$out")
 	cp -a "${binaries[@]/#/$out/}" "$out"/{qemu-bundle,build.log} "$1"
-	((stock)) || cp "${qtests[@]/#/$out/}" "$1"
+	((stock)) || for test in "${qtests[@]}"; do cp "$out/$test" "$1"; done
 	if ((stock)); then rm -rf "$out"; fi
 }
 build_locked() { with_lock qemu-tree build_kept "$1"; }

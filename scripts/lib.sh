@@ -14,7 +14,8 @@ ARCH=${ARCH:-s390}
 case $ARCH in
 s390) MACHINE=s390x DEB=s390x ;;
 x86_64) MACHINE=x86_64 DEB=amd64 ;;
-*) printf '%s: error: no guests of ARCH=%s, but s390 and x86_64\n' "${0##*/}" "$ARCH" >&2; exit 1 ;;
+arm64) MACHINE=aarch64 DEB=arm64 ;;
+*) printf '%s: error: no guests of ARCH=%s, but s390, x86_64 and arm64\n' "${0##*/}" "$ARCH" >&2; exit 1 ;;
 esac
 # its tool chain; kbuild appends gcc, ld, ...
 CROSS=${CROSS_COMPILE:-$MACHINE-linux-gnu-}

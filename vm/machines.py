@@ -66,14 +66,17 @@ class X86:
     # the rest, or it complains that the emulated TSC is not stable
     parameters = "console=ttyS0 trace_clock=global tsc=nowatchdog"
 
-    @staticmethod
-    def arguments(edat, options, hinting, icount):
+    @classmethod
+    def arguments(cls, edat, options, hinting, icount):
         # Each byte of "rep movsb" counts as an instruction, which would hide all others
         cpu = "max,erms=off,fsrm=off" if icount else "host" if ACCEL == "kvm" else "max"
-        machine = ["-M", "q35", "-cpu", cpu, "-device", "isa-serial,chardev=con"]
+        return ["-M", "q35", "-cpu", cpu, "-device", "isa-serial,chardev=con", *cls.device(options, hinting)]
+
+    @staticmethod
+    def device(options, hinting):
         if not hinting:
-            return machine
-        return [*machine, "-device", ",".join(["virtio-balloon-pci,id=balloon,page-state=on", *options]),
+            return []
+        return ["-device", ",".join(["virtio-balloon-pci,id=balloon,page-state=on", *options]),
                 "-object", "balloon-adversary,id=adversary,detect=on"]
 
     @staticmethod
@@ -140,4 +143,18 @@ class X86:
                 for run in runs(guest, "query-balloon-page-state-frames", address, count)]
 
 
-MACHINES = {"s390": S390, "x86_64": X86}
+class Arm64(X86):
+    """The same device and adversary."""
+
+    ram = "mach-virt.ram"
+    # of a window that devices do not need
+    expected = (r"pci-host-generic \S+: Memory resource size exceeds max for 32 bits",)
+    parameters = "console=ttyAMA0"
+
+    @classmethod
+    def arguments(cls, edat, options, hinting, icount):
+        # what is switched off takes much time to emulate
+        return ["-M", "virt,gic-version=3", "-cpu", "max,pauth=off,sve=off,sme=off", "-serial", "chardev:con", *cls.device(options, hinting)]
+
+
+MACHINES = {"s390": S390, "x86_64": X86, "arm64": Arm64}

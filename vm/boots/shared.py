@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The other host: page states shared with the balloon device, on x86-64."""
+"""The other host: page states shared with the balloon device, on x86-64 and arm64."""
 
 import re
 
@@ -103,4 +103,5 @@ BOOTS = {
     "shared-simulated-s390": (simulated, machine("kunit", 4, arch="s390", default=False, hinting=False, append="cmma=off " + SIMULATED)),
     "shared-kunit-s390": (kunit, machine("kunit", 4, arch="s390", default=False, hinting=False, append="cmma=off " + KUNIT)),
     "shared-all-1cpu": (everything, machine("test", 1, default=False, disks=DISKS)),
+    "shared-arm64": (shared, machine("test", 4, arch="arm64", default=False, disks=DISKS)),
 } if has_part(6) else {}
