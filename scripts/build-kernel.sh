@@ -49,9 +49,7 @@ fi
 kernel=$config
 [[ $ARCH == s390 ]] || kernel+=-$ARCH
 
-image=arch/${ARCH%_64}/boot/bzImage target=bzImage
-# called bzImage in the end, too
-[[ $ARCH != arm64 ]] || image=arch/arm64/boot/Image target=Image
+image=arch/${ARCH%_64}/boot/$IMAGE	# called bzImage in the end, whatever it is here
 
 kmake() { make -C "$src" O="$out" ARCH="$ARCH" CROSS_COMPILE="$CROSS" -j"$JOBS" "$@"; }
 
@@ -82,7 +80,7 @@ build() {
 	say "configuring $kernel"
 	configure
 	say "building kernel $kernel (log: $out/build.log)"
-	quietly "$out/build.log" kmake $target
+	quietly "$out/build.log" kmake "$IMAGE"
 }
 
 # build_kept DIR: build in a work directory that stays, for the next revision, and keep the results

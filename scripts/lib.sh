@@ -9,17 +9,17 @@ export LC_ALL=C
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/page-hinting
 JOBS=${JOBS:-$(nproc)}
-# The guest's architecture, as the kernel calls it. Others call it $MACHINE, and Debian its packages $DEB.
+# The guest's architecture, as the kernel calls it. Others call it $MACHINE, and Debian its packages $DEB. A kernel to boot is $IMAGE.
 ARCH=${ARCH:-s390}
 case $ARCH in
-s390) MACHINE=s390x DEB=s390x ;;
-x86_64) MACHINE=x86_64 DEB=amd64 ;;
-arm64) MACHINE=aarch64 DEB=arm64 ;;
+s390) MACHINE=s390x DEB=s390x IMAGE=bzImage ;;
+x86_64) MACHINE=x86_64 DEB=amd64 IMAGE=bzImage ;;
+arm64) MACHINE=aarch64 DEB=arm64 IMAGE=Image ;;
 *) printf '%s: error: no guests of ARCH=%s, but s390, x86_64 and arm64\n' "${0##*/}" "$ARCH" >&2; exit 1 ;;
 esac
 # its tool chain; kbuild appends gcc, ld, ...
 CROSS=${CROSS_COMPILE:-$MACHINE-linux-gnu-}
-export TOP CACHE JOBS CROSS ARCH MACHINE DEB
+export TOP CACHE JOBS CROSS ARCH MACHINE DEB IMAGE
 # The kernels that there is a series for, patches/linux-$BASE; the first one is taken where nobody says which.
 BASES=(7.3 6.12)
 

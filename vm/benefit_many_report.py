@@ -19,6 +19,7 @@ import comparison                       # noqa: E402
 MB = 1 << 20
 COLOURS = {"nothing": "#8c2d2d", "reporting": "#8f7b52", "balloon": "#6a8caf", "told": "#4a9aa8", "damon": "#9a6fb0", "reclaim": "#c48bb8",
            "volatile": "#1b6ca8", "fast": "#5fa3d9", "lazy": "#2d8c5a"}
+OURS = ("volatile", "fast", "lazy")
 
 
 def rows(path):
@@ -81,7 +82,7 @@ class Report:
         self.say()
 
     def goals(self):
-        for way in ("volatile", "fast", "lazy"):
+        for way in OURS:
             where = [host for host in self.hosts if self.has(way, *host)]
             if not where:
                 continue
@@ -123,7 +124,7 @@ class Report:
             self.say(line)
 
     def look(self, way):
-        return {"color": COLOURS[way], "marker": "o", "ms": 4, "label": way, "lw": 2.2 if way in ("volatile", "fast", "lazy") else 1.2}
+        return {"color": COLOURS[way], "marker": "o", "ms": 4, "label": way, "lw": 2.2 if way in OURS else 1.2}
 
     def draw(self, stem):
         plt.rcParams["svg.hashsalt"] = "page-hinting"           # the same data give the same file
