@@ -104,4 +104,5 @@ BOOTS = {
     "shared-kunit-s390": (kunit, machine("kunit", 4, arch="s390", default=False, hinting=False, append="cmma=off " + KUNIT)),
     "shared-all-1cpu": (everything, machine("test", 1, default=False, disks=DISKS)),
     "shared-arm64": (shared, machine("test", 4, arch="arm64", default=False, disks=DISKS)),
+    "shared-arm64-64k": (shared, machine("64k", 4, arch="arm64", default=False, memory=512, disks=DISKS)),
 } if has_part(6) else {}
