@@ -41,7 +41,7 @@ def load(path):
 class Report:
     def __init__(self, data, about):
         self.data, self.about, self.lines = data, about, []
-        self.ways = [way for way in COLOURS if way in {w for w, *_ in data}]
+        self.ways = sorted({way for way, *_ in data}, key=list(COLOURS).index)
         self.hosts = sorted({key[1:] for key in data})
         # The disk that most was measured with, and how much memory is short where it was measured with more than one
         self.iops = statistics.mode(iops for _, iops in self.hosts)
