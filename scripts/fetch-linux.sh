@@ -7,6 +7,7 @@
 #   --vanilla      another, unpatched 6.12.y, to see that the series applies there, too: the orig tarball
 #                  of a Debian 13 kernel, 6.12.107 where it is still to be had
 #   LINUX_TARBALL= any other tarball of a kernel that there is a series for;  LINUX= any unpacked tree
+# Exit status 3: there is no such package, neither here nor in the archive.
 . "$(dirname "$0")/lib.sh"
 
 [[ -z ${BASE-} || " ${BASES[*]} " == *" $BASE "* ]] || die "BASE=$BASE: there are series for ${BASES[*]}"
@@ -51,7 +52,7 @@ backport() {
 		dir=$(cached "$CACHE/downloads/$package-$candidate" download_package "apt_private apt-get" "$package")
 	else
 		# gone from the archive, but an earlier run may have kept it
-		dir=$(find "$CACHE/downloads" -maxdepth 1 -name "$package-*.ok" 2>/dev/null | sort -V | tail -n 1)
+		dir=$({ find "$CACHE/downloads" -maxdepth 1 -name "$package-*.ok" 2>/dev/null || true; } | sort -V | tail -n 1)
 		dir=${dir%.ok}
 	fi
 	[[ -z $dir ]] || echo "$dir/$tarball"
@@ -92,7 +93,7 @@ else
 		[[ -z $tarball ]] || break
 		say "no package linux-source-$base among the machine's apt sources and in Debian 13's backports"
 	done
-	[[ -n $tarball ]] || die "no kernel to start from; use LINUX_TARBALL= or LINUX="
+	[[ -n $tarball ]] || { say "no kernel to start from; use LINUX_TARBALL= or LINUX="; exit 3; }
 	dir=$(unpacked linux "$tarball")
 fi
 base=$(base_of "$dir") || die "the base is $(kernel_version "$dir"), there are series for ${BASES[*]}"

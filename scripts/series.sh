@@ -24,6 +24,13 @@ base_source() {
 	*) die "no series called '$1' (there are: ${BASES[*]/#/linux-} qemu)" ;;
 	esac
 }
+# has_base SERIES: can its base be had? That of Debian 13's backports goes when there is a newer one.
+has_base() {
+	local rc=0
+	base_source "$1" >/dev/null || rc=$?
+	((rc == 0 || rc == 3)) || exit "$rc"
+	((rc == 0))
+}
 make_base_repo() {
 	local g=(git --git-dir="$1" --work-tree="$3" -c core.autocrlf=false -c core.safecrlf=false -c gc.auto=0)
 	say "making a git repository of ${3##*/}"

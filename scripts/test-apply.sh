@@ -133,5 +133,9 @@ test_parts() {
 echo "1..$((17 * ${#BASES[@]}))"
 for b in "${BASES[@]}"; do
 	mkdir "$work/$b"
-	BASE=$b test_base
+	if has_base "linux-$b"; then
+		BASE=$b test_base
+	else
+		for _ in {1..17}; do echo "ok $((n += 1)) # SKIP there is no linux-source-$b any more"; done
+	fi
 done
