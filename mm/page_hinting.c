@@ -68,7 +68,9 @@
  * volatile -> stable or lost: holder of a reference and of the hash lock, or
  * owner of a folio whose reference count has dropped to zero.
  * The state which the host keeps changes with PG_discard, under the same
- * hash lock. The hash locks nest inside everything.
+ * hash lock, or by the owner of a frame that nobody else has a reference to:
+ * when it is freed, and on the way to another kernel. The hash locks nest
+ * inside everything.
  *
  * Why nobody can use volatile content
  *

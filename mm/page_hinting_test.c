@@ -327,7 +327,10 @@ static const struct file_operations test_hold_fops = {
 	.release = test_hold_release,
 };
 
-/* The last part of the clock, which must not wait for i_mmap_rwsem. */
+/*
+ * The last part of the clock, and then all of it, which must not wait for
+ * i_mmap_rwsem.
+ */
 static void test_unmap_clock(struct work_struct *work)
 {
 	struct test_race *race = container_of(work, struct test_race, work);
@@ -341,12 +344,13 @@ static void test_unmap_clock(struct work_struct *work)
 		race->hinted = page_hint_folio(folio);
 	}
 	folio_unlock(folio);
+	page_hint_pass();
 	complete(&race->ready);
 }
 
 /*
  * Somebody changes what the file is mapped to. 0 if the clock has gone on
- * without the folio, -ETIMEDOUT if it waits, -EAGAIN if the folio was not
+ * without its folios, -ETIMEDOUT if it waits, -EAGAIN if the folio was not
  * suitable.
  */
 static int test_unmap(void *data, u64 pfn)
@@ -367,7 +371,7 @@ static int test_unmap(void *data, u64 pfn)
 
 	i_mmap_lock_write(mapping);
 	queue_work(system_dfl_wq, &race.work);
-	err = wait_for_completion_timeout(&race.ready, 2 * HZ) ? 0 : -ETIMEDOUT;
+	err = wait_for_completion_timeout(&race.ready, 20 * HZ) ? 0 : -ETIMEDOUT;
 	i_mmap_unlock_write(mapping);
 
 	flush_work(&race.work);

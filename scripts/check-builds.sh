@@ -1,12 +1,13 @@
 #!/bin/bash
 # 1. With CONFIG_PAGE_HINTING off, the objects of mm/, fs/ and arch/s390/mm/ are those of the base kernel.
 # 2. So are those of mm/ and of the hypervisor calls on powerpc, the other architecture with a hook for free pages, and
-#    those of mm/ and drivers/virtio/ on x86-64, the other one that has the feature.
+#    those of mm/, fs/ and drivers/virtio/ on x86-64, the other one that has the feature.
 # 3. Each patch builds, feature off and on, without warnings: the objects whose sources the series touches.
-# 4. All of them build in other configurations, configs/variants/, and our own files with W=1.
+# 4. All of them build in other configurations, configs/variants/, and our own files with W=1. So does each part on top of those
+#    before it.
 # TAP. What passed is remembered by content hash, so only what changed is built again.
 # usage: scripts/check-builds.sh [--parts]
-#   --parts   of 3., build the last patch of each part only; the others are skipped unless they are remembered
+#   --parts   of 3., build the last patch of each part only, and of 4., the last part; the others are skipped unless they are remembered
 . "$(dirname "$0")/lib.sh"
 
 all=1
@@ -25,9 +26,10 @@ x86=0
 if has_part 6; then x86=1; fi
 compiler=$("${CROSS}gcc" --version | head -n 1)
 variants=("$TOP"/configs/variants/*.config)
+((x86)) || mapfile -t variants < <(printf '%s\n' "${variants[@]}" | grep -v /x86_64-)
 # after which patches a part ends
 ends=" $(awk -v parts="${PARTS-}" 'parts == "" || index(" " parts " ", " " $1 " ") { printf "%d ", n += $2 }' "$TOP/patches/linux-$BASE/parts")"
-echo "1..$((${#patches[@]} + 2 + x86 + ${#variants[@]}))"
+echo "1..$((${#patches[@]} + 2 + x86 + ${#variants[@]} * $(wc -w <<<"$ends")))"
 # What is built, until compare_off says otherwise.
 arch=s390 cross=$CROSS
 
@@ -134,7 +136,7 @@ check_off() {
 }
 check_off s390 "$CROSS" "common arch-s390 $BASE off" "mm/ fs/ arch/s390/mm/"
 check_off powerpc "$POWERPC" powerpc "mm/ arch/powerpc/mm/ arch/powerpc/platforms/pseries/"
-((!x86)) || check_off x86_64 x86_64-linux-gnu- "common arch-x86_64 $BASE off" "mm/ drivers/virtio/"
+((!x86)) || check_off x86_64 x86_64-linux-gnu- "common arch-x86_64 $BASE off" "mm/ fs/ drivers/virtio/"
 
 # --- 2: each patch builds -------------------------------------------------------------------
 
@@ -167,7 +169,7 @@ pretend() {
 
 # build_at CONFIG [MAKE-ARGUMENT]...: build what the first N patches have; on failure or a warning: the messages.
 build_at() {
-	local config=$1 out=$work/${1##*/} targets=() s fragments=("$TOP"/configs/{common,"arch-$ARCH","$BASE"}.config)
+	local config=$1 out=$work/${1##*/} targets=() s fragments=("$TOP"/configs/{common,"arch-$arch","$BASE"}.config)
 	shift
 	# a variant is one of the configuration to run
 	[[ $config != */* ]] || fragments+=("$TOP/configs/run.config")
@@ -181,7 +183,7 @@ build_at() {
 	fi
 	quietly "$out/prepare.log" kmake "$work/src" "$out" prepare
 	for s in "${sources[@]}"; do
-		if [[ -e $work/src/$s ]] && is_built "$s" "$out"; then targets+=("${s%.*}.o"); fi
+		if [[ -e $work/src/$s && ($s != arch/* || $s == arch/$arch/*) ]] && is_built "$s" "$out"; then targets+=("${s%.*}.o"); fi
 	done
 	((${#targets[@]})) || return 0
 	kmake "$work/src" "$out" "${targets[@]}" "$@" >"$out/build.log" 2>&1 || { cat "$out/build.log"; return 1; }
@@ -225,18 +227,29 @@ done
 
 # --- 3: other configurations ----------------------------------------------------------------
 
-for v in "${variants[@]}"; do
-	v=variants/$(basename "$v" .config)
-	ok=$verdicts/${v##*/}-$({ prefix ${#patches[@]}; cat "$TOP/configs/$v.config"; } | hash_stdin)
-	rc=0 cached=" (remembered)"
-	if [[ ! -e $ok ]]; then
+# variant NAME N: it builds with patches 1..N. The last part has x86-64.
+variant() {
+	local v=variants/$1 i=$2 arch=s390 cross=$CROSS rc=0 ok cached=" (remembered)"
+	ok=$verdicts/$1-$({ prefix "$i"; cat "$TOP/configs/$v.config" "$TOP/configs/arch-x86_64.config"; } | hash_stdin)
+	if [[ $1 == x86_64-* ]]; then arch=x86_64 cross=x86_64-linux-gnu-; fi
+	if [[ -e $ok ]]; then
+		:
+	elif [[ $arch == x86_64 && $i != "${#patches[@]}" ]]; then
+		cached=" # skip $arch comes with the last part"
+	elif ((!all)) && [[ $i != "${#patches[@]}" ]]; then
+		cached=" # skip before the last part: make check-builds"
+	else
 		cached=
-		say "building with $v"
-		sync_tree "$work/src" "$pristine" "${patches[@]}"
+		say "building $v after patch $i"
+		sync_tree "$work/src" "$pristine" "${patches[@]:0:i}"
+		if [[ $arch == s390 ]]; then offer_feature; fi
 		if [[ $v == */rt ]]; then pretend '\nconfig RT_PRETENDED\n\tdef_bool y\n\tselect ARCH_SUPPORTS_RT\n'; fi
 		attempt build_at "$v" W=1 >"$work/messages" 2>&1
 		if ((rc == 0)); then touch "$ok"; else sed "s|^|# $v: |" "$work/messages"; fi
 	fi
-	point $rc "builds with $v.config$cached"
+	point $rc "builds with $v.config after patch $i$cached"
+}
+for v in "${variants[@]}"; do
+	for i in $ends; do variant "$(basename "$v" .config)" "$i"; done
 done
 ((!failed))

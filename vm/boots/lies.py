@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Hosts that do not keep their promises: one that forgets what it has discarded, one that refuses."""
+"""Hosts that do not keep their promises: one that forgets what it has discarded, one that does nothing, one that refuses."""
 
 import re
 
@@ -57,6 +57,13 @@ def forgets_forced(boot, guest):
     boot.tap.point(forgotten > taken // 2, f"{boot.name}: {forgotten} pages are forgotten (more than half of them)")
 
 
+def ignoring(boot, guest):
+    """ESSA does not make anything volatile, and does not say so either. The kernel finds out, and does not begin."""
+    said(boot, guest, "that the host is not to be trusted", r"ESSA does not behave as expected")
+    boot.tap.point(guest.out(f"cat {HINTING}/mode") == "unused", f"{boot.name}: 'force' does not get 'on' either")
+    refuses(boot, guest, "on a host that does not do what it says", "Input/output error")
+
+
 def refusing(boot, guest):
     """One of ten times, ESSA does nothing and says so. Hinting is switched off, and no byte is wrong."""
     make_idle(guest)
@@ -102,13 +109,14 @@ def nowhere(boot, guest):
 
 def options(*essa, **more):
     return {"cpus": 2, "memory": 192, "kernel": "run", "options": essa,
-            "allow": [r"page_hinting: (this host may lose data|the host has refused to change the state of a frame)"], **more}
+            "allow": [r"page_hinting: (this host may lose data|ESSA does not behave as expected|the host has refused to change the state of a frame)"], **more}
 
 
 FORCE = {"append": "page_hinting=force"}
 BOOTS = {
     "forgets": (forgets, options("forget=on", append="page_hinting=" "on")),
     "forgets-forced": (forgets_forced, options("forget=on", **FORCE)),
+    "ignoring": (ignoring, options("essa-ignores=8", **FORCE)),
     "refusing": (refusing, options(**FORCE)),
     "refusing-all": (refusing_all, options(**FORCE)),
     "nowhere": (nowhere, options(**{**FORCE, "kernel": "test"}, provoked=True)),

@@ -907,6 +907,20 @@ static void unmap_does_not_wait(void)
 		done += !err;
 	}
 	ph_cmp(done, >, FEW / 2);
+
+	/* Nor does it wait to split what is large and idle */
+	ph_drop_caches();
+	ph_check(!posix_fadvise(v.f.fd, 0, 0, POSIX_FADV_SEQUENTIAL));
+	victims_check(&v);
+	ph_check(ph_set("max_order", "0"));
+	ph_pass(1);
+	ph_file_pfns(&v.f, v.pfn);
+	map = ph_map(&v.f, PROT_READ, MAP_SHARED);
+	ph_touch(map, ph_page);
+	err = debug_do(fd, v.pfn[0]);
+	if (err != EAGAIN)
+		ph_cmp(err, ==, 0);
+	munmap(map, v.f.size);
 	close(fd);
 	victims_remove(&v);
 }
@@ -1022,8 +1036,8 @@ static void protection_is_not_changed(void)
 	ph_cmp(debug_do(protect, v.pfn[0]), ==, 0);
 	ph_pass(2);
 	ph_cmp(debug_do(protected, v.pfn[0]), ==, 0);
-	/* And some for both: the clock does ask */
-	ph_group_set("ph-a", "memory.min", v.f.size / 2);
+	/* And some for both: the clock does ask. For all memory it is less */
+	ph_group_set("ph-a", "memory.min", v.f.size / 4);
 	ph_cmp(debug_do(protect, v.pfn[0]), ==, 0);
 	ph_pass(2);
 	ph_cmp(debug_do(protected, v.pfn[0]), ==, 0);
