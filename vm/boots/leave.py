@@ -13,7 +13,6 @@ HINTING = "/sys/kernel/mm/page_hinting"
 FILE = "/mnt/test/file"
 FREEZE = "/sys/kernel/debug/page_hinting/freeze"
 CORRUPT = "/sys/kernel/debug/page_hinting/corrupt"
-PASS = "/sys/kernel/debug/page_hinting/pass"
 KPF_VOLATILE = 27               # of /proc/kpageflags
 VOLATILE = f"/selftests/page_hinting/page_hinting_free --pages {KPF_VOLATILE} | cut -d' ' -f1"
 PAGES = 20000                   # of the file, 78 MB
@@ -167,10 +166,9 @@ def movable_blocks(guest):
     return blocks, size
 
 
-def freeze(boot, guest, pages, inside):
-    """Get hold of one of the volatile pages so that nobody else can, until this kernel ends; one in the range `pages`, or none of them. Its number."""
-    suits = f"[ $pfn -ge {pages.start} ] && [ $pfn -lt {pages.stop} ] {'||' if inside else '&&'} continue"
-    guest.sh(f"rm -f /tmp/frozen; (exec 9>{FREEZE}; for pfn in $({VOLATILE}); do {suits}; "
+def freeze(boot, guest, spare):
+    """Get hold of one of the volatile pages so that nobody else can, until this kernel ends; none in the range `spare`. Its number."""
+    guest.sh(f"rm -f /tmp/frozen; (exec 9>{FREEZE}; for pfn in $({VOLATILE}); do [ $pfn -ge {spare.start} ] && [ $pfn -lt {spare.stop} ] && continue; "
              "echo $pfn >&9 && echo $pfn >/tmp/frozen && break; done; "
              "exec sleep 10000) >/dev/null 2>&1 & for i in $(seq 120); do [ -e /tmp/frozen ] && exit; sleep 1; done", check=False)
     status, _ = guest.sh("[ -e /tmp/frozen ] && pidof sleep", check=False)
@@ -180,8 +178,8 @@ def freeze(boot, guest, pages, inside):
 
 def frozen(boot, guest):
     """Nobody can get hold of one of the pages. Memory hotplug does not wait for that, and the reboot notifier gives
-    up: the page is made stable all the same. So it is when a halt, a power-off or a panic is a restart, when memory
-    hotplug waits for the page, and all else for memory hotplug, and when the panic is for a folio of an absurd size."""
+    up: the page is made stable all the same. So it is when a halt, a power-off or a panic is a restart, and when
+    the panic is for a folio of an absurd size."""
     few = PAGES // 10
     digest = write_file(guest, few)
     ways = {"restart": "reboot -f", "halt": "echo reipl >/sys/firmware/shutdown_actions/on_halt; halt -f",
@@ -196,7 +194,7 @@ def frozen(boot, guest):
             continue
         what = way + " with a frozen page"
         discard_all(boot, guest, what, few * 9 // 10)
-        pfn = freeze(boot, guest, pages[blocks[0]] if way == "halt" else spare, way == "halt")
+        pfn = freeze(boot, guest, spare)
         if way == "restart":
             block = [b for b in blocks if pfn not in pages[b]][-1]
             guest.sh(f"(echo off >{HINTING}/mode) & sleep 1; cat {HINTING}/mode")
@@ -205,12 +203,6 @@ def frozen(boot, guest):
                      "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do [ -e /tmp/gone ] && exit; sleep 10; done", check=False)
             status = guest.out("cat /tmp/gone")
             boot.tap.point(status == "0", f"{boot.name}: memory goes offline while a page is frozen and mode is being written", [status])
-        if way == "halt":
-            # It tries to move the page for ever, and holds a lock that the clock needs, which holds that of page hinting.
-            guest.sh(f"(echo offline >{blocks[0]}/state) >/dev/null 2>&1 & sleep 5; (echo 1 >{PASS}) >/dev/null 2>&1 & sleep 1; "
-                     f"[ $(cat {blocks[0]}/state) = going-offline ]", check=False)
-            state = guest.out(f"cat {blocks[0]}/state")
-            boot.tap.point(state == "going-offline", f"{boot.name}: memory is going offline, and does not get there ({state})")
         text = guest.restart(command, may_panic=way == "panic", look=nothing_volatile(boot, guest, what))
         judge(boot, guest, text, what, LAST_WORDS + [r"min_free_kbytes is not updated"])
         same(boot, guest, digest, what)

@@ -61,7 +61,7 @@ def shared(boot, guest):
 def everything(boot, guest):
     """What wants a host that takes what it is told to, and all else under each of the others."""
     run(boot, guest, "pager", "n", OTHERS)
-    for i, mode in enumerate(HOSTS):
+    for i, mode in enumerate(KVM_MODES if ACCEL == "kvm" else HOSTS):
         for lru in "yn":
             under(boot, guest, mode, lru, boot.cpus * 100 + i, ALL)
 
@@ -103,6 +103,7 @@ BOOTS = {
     "shared-simulated-s390": (simulated, machine("kunit", 4, arch="s390", default=False, hinting=False, append="cmma=off " + SIMULATED)),
     "shared-kunit-s390": (kunit, machine("kunit", 4, arch="s390", default=False, hinting=False, append="cmma=off " + KUNIT)),
     "shared-all-1cpu": (everything, machine("test", 1, default=False, disks=DISKS)),
+    "shared-all-arm64": (everything, machine("test", 4, arch="arm64", default=False, disks=DISKS)),
     "shared-arm64": (shared, machine("test", 4, arch="arm64", default=False, disks=DISKS)),
     "shared-arm64-64k": (shared, machine("64k", 4, arch="arm64", default=False, memory=512, disks=DISKS)),
 } if has_part(6) else {}
