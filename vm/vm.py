@@ -18,6 +18,7 @@ import functools
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -125,12 +126,13 @@ class Guest:
     def __init__(self, qemu, kernel, initrd, *, name="guest", memory=512, cpus=2, disks=(),
                  append="", options=(), devices=(), hinting=True, timeout=300, logdir=None, job="agent",
                  interactive=False, allow=(), icount=False, provoked=False, ipl=None, edat=False, arch="s390", cgroup=None,
-                 cache="unsafe"):
+                 cache="unsafe", dimms=0, sleeps=False):
         """With `icount`, one vCPU, and its clock counts instructions: one a nanosecond.
 
         `ipl` names a disk to load from; kernel, initrd and command line must be on that.
         With `edat`, the guest can have huge pages, and maps its own memory with them. QEMU joins the `cgroup`, a directory.
-        `cache` is what QEMU calls so, of the disks.
+        `cache` is what QEMU calls so, of the disks. `dimms`, in MB, may be plugged later. One that `sleeps`
+        is commanded by a serial port, as 7.3 forgets in its sleep that the other end of a virtio-serial port is open.
         """
         self.name = name
         self.machine = MACHINES[arch]
@@ -162,14 +164,14 @@ class Guest:
         else:
             console = f"file,id=con,path={self.console_path},input-path=/dev/fd/{keys}"
         cmd = [qemu, "-accel", ACCEL if ACCEL == "kvm" else "tcg,thread=" + ("single" if icount else "multi"),
-               "-smp", str(cpus), "-m", str(memory), "-nodefaults", "-display", "none",
+               "-smp", str(cpus), "-m", f"{memory},slots=2,maxmem={memory + dimms}M" if dimms else str(memory), "-nodefaults", "-display", "none",
                "-no-shutdown", "-no-reboot",
                "-chardev", console,
                *self.machine.arguments(edat, options, hinting, icount),
                "-chardev", f"socket,id=qmp,fd={qmp_fd}", "-mon", "chardev=qmp,mode=control",
                "-device", "virtio-serial-" + self.machine.bus,
                "-chardev", f"socket,id=agent,fd={agent_fd}",
-               "-device", "virtserialport,chardev=agent,name=agent",
+               "-device", "isa-serial,chardev=agent" if sleeps else "virtserialport,chardev=agent,name=agent",
                "-chardev", f"socket,id=host,fd={host_fd}",
                "-device", "virtserialport,chardev=host,name=host"]
         if not ipl:
@@ -371,13 +373,17 @@ class Guest:
         if look:
             self._wait_status("shutdown")
             look()
-            self.qmp("set-action", reboot="reset")
-            self.qmp("system_reset")
-            self._wait_status("prelaunch")
-            self.qmp("cont")
+            self.reset()
         self.wait_ready()
         self.may_panic = False
         return self.forget_console()
+
+    def reset(self):
+        """Have a machine that has ended start again."""
+        self.qmp("set-action", reboot="reset")
+        self.qmp("system_reset")
+        self._wait_status("prelaunch")
+        self.qmp("cont")
 
     def forget_console(self):
         """What has been printed so far; it is left to the caller to judge that."""
@@ -415,10 +421,24 @@ class Guest:
         `each` is called with every line of output as it comes.
         """
         self._send(command)
+        return self._answer_to(command, check, each)
+
+    def watch(self, command, look):
+        """The same, and meanwhile `look` is called again and again: the machine may be asleep, and has to be woken up."""
+        self._send(command)
+        while not self.lines and not select.select([self.agent], [], [], 0.05)[0]:
+            if self._panicked():
+                raise VmError(f"{self.name}: the guest has panicked")
+            look()
+        return self._answer_to(command)
+
+    def _answer_to(self, command, check=True, each=None):
         end = re.compile(rf"(.*)::c{self.tag} (\d+)$")
         text = []
         while True:
             line = self._line()
+            if line == "::ready":
+                raise VmError(f"{self.name}: with '{command}' the guest has started again")
             m = end.match(line)
             if m:
                 line = m[1]
