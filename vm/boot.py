@@ -45,7 +45,8 @@ SKIPS = [re.compile(text) for text in (
     r"^shared.*: (clone_range|deduplication|nowait_writes|reflinks|compressed_\w+|verity_\w+|encrypted)$",      # ext4, as above
     r"^shared-simulated.*: read_end_of_batch$",                 # wants a host that takes what it is told to
     r"^hercules: IPL$",                                         # not installed
-    r"^pressure.*: control group and swap$",                    # not root, or no control groups
+    r"^(shared-)?pressure.*: control group and swap$",          # not root, or no control groups
+    r"^shared-(postcopy|background).*: (postcopy|snapshot in the background)$",   # no userfaultfd, or one that cannot do that
     r"1cpu.*: (all_cpus_on_one_frame|clock_needs_one_cpu)$",
     *([] if has_part(2) else [r"^free: (content_switching|off_stops_it)$"]))]       # nothing to switch yet
 
@@ -228,6 +229,7 @@ class Boot:
         self.hinting = options.pop("hinting", qemu == "qemu")
         options["options"] = [option.replace("{work}", work) for option in options.get("options", ())]
         self.disks = [(disk, size, fs, os.path.join(work, f"{name}-{disk}.img")) for disk, size, fs in disks]
+        self.guests = []
 
     def _boot_files(self):
         """A directory with the kernel and the initramfs, for a guest that starts them itself."""
@@ -237,10 +239,30 @@ class Boot:
             shutil.copy(self.parts[part], os.path.join(content, name))
         return content
 
+    def check(self, ok, name, *notes):
+        """A test point of this boot. The notes are for who wants to know why it failed."""
+        self.tap.point(ok, f"{self.name}: {name}", [] if ok else [str(note) for note in notes])
+
+    def start(self, suffix="", disks=None, **options):
+        """A guest, with the disks of this boot or other images of them, which is judged with all others in the end."""
+        guest = Guest(self.parts[self.qemu], self.parts[self.kernel], self.parts["initrd"], name=self.name + suffix,
+                      disks=disks or [(disk, path) for disk, _, _, path in self.disks], logdir=self.out, hinting=self.hinting,
+                      ipl=next((disk for disk, _, fs, _ in self.disks if fs == "ipl"), None), **self.options, **options)
+        guest.seed = self.seed
+        self.guests.append(guest)
+        return guest
+
+    def problems(self):
+        return [problem for guest in self.guests for problem in guest.problems()]
+
+    def end(self):
+        for guest in self.guests:
+            guest.kill()
+
     def __call__(self, work):
+        """`work` may return another guest, which the first one has become."""
         start = time.time()
         cpu = 0
-        guest = None
         problems = []
         try:
             for _, size, fs, path in self.disks:
@@ -250,19 +272,17 @@ class Boot:
                     ipl_disk(path, self.parts[self.kernel], self.parts["initrd"], command_line(self.options.get("append", "")))
                 else:
                     mkfs(fs, path, self._boot_files() if fs == "boot" else None)
-            with Guest(self.parts[self.qemu], self.parts[self.kernel], self.parts["initrd"], name=self.name,
-                       disks=[(disk, path) for disk, _, _, path in self.disks], logdir=self.out,
-                       hinting=self.hinting,
-                       ipl=next((disk for disk, _, fs, _ in self.disks if fs == "ipl"), None), **self.options) as guest:
-                guest.seed = self.seed
+            with contextlib.ExitStack() as stack:
+                stack.callback(self.end)
+                guest = self.start()
                 guest.wait_ready()
-                work(self, guest)
+                guest = work(self, guest) or guest
                 cpu = guest.cpu_seconds()
                 guest.poweroff()
-            problems = guest.problems()
+            problems = self.problems()
             problems += filter(None, (fsck(path, FSCK[fs]) for _, _, fs, path in self.disks if fs in FSCK))
         except (VmError, OSError, subprocess.CalledProcessError) as e:
-            problems = [str(e)] + (guest.problems() if guest else [])
+            problems = [str(e)] + self.problems()
         finally:
             for *_, path in self.disks:
                 if os.path.exists(path):

@@ -52,8 +52,8 @@ class VmError(Exception):
     """The guest or its host did not do what it was told."""
 
 
-def in_child(cgroup=None):
-    """In the process of the emulator, before exec: die with the parent, no transparent huge pages, control group.
+def in_child(cgroups=()):
+    """In a child process, before exec: die with the parent, no transparent huge pages, control groups.
 
     With huge pages the host keeps a page until it has split its neighbourhood, and resident sizes
     tell nothing. Both settings are for this process alone; the machine's stay as they are.
@@ -61,7 +61,7 @@ def in_child(cgroup=None):
     libc = ctypes.CDLL(None)
     libc.prctl(1, signal.SIGKILL)       # PR_SET_PDEATHSIG
     libc.prctl(41, 1, 0, 0, 0)          # PR_SET_THP_DISABLE
-    if cgroup:
+    for cgroup in cgroups:
         with open(os.path.join(cgroup, "cgroup.procs"), "w", encoding="ascii") as f:
             f.write(str(os.getpid()))
 
@@ -125,14 +125,15 @@ class Guest:
 
     def __init__(self, qemu, kernel, initrd, *, name="guest", memory=512, cpus=2, disks=(),
                  append="", options=(), devices=(), hinting=True, timeout=300, logdir=None, job="agent",
-                 interactive=False, allow=(), icount=False, provoked=False, ipl=None, edat=False, arch="s390", cgroup=None,
-                 cache="unsafe", dimms=0, sleeps=False):
+                 interactive=False, allow=(), icount=False, provoked=False, ipl=None, edat=False, arch="s390", cgroups=(),
+                 cache="unsafe", dimms=0, sleeps=False, incoming=False):
         """With `icount`, one vCPU, and its clock counts instructions: one a nanosecond.
 
         `ipl` names a disk to load from; kernel, initrd and command line must be on that.
-        With `edat`, the guest can have huge pages, and maps its own memory with them. QEMU joins the `cgroup`, a directory.
-        `cache` is what QEMU calls so, of the disks. `dimms`, in MB, may be plugged later. One that `sleeps`
-        is commanded by a serial port, as 7.3 forgets in its sleep that the other end of a virtio-serial port is open.
+        With `edat`, the guest can have huge pages, and maps its own memory with them. QEMU joins the `cgroups`, directories.
+        `cache` is what QEMU calls so, of the disks, and may be followed by more such options. `dimms`, in MB, may be plugged
+        later. One that `sleeps` is commanded by a serial port, as 7.3 forgets in its sleep that the other end of a
+        virtio-serial port is open. With `incoming`, QEMU waits to be told where the guest comes from, and to go on then.
         """
         self.name = name
         self.machine = MACHINES[arch]
@@ -149,7 +150,7 @@ class Guest:
         self.judged_to = None           # all of it
         self.may_panic = False
         self.provoked = provoked        # the guest accesses discarded pages on purpose
-        self.refused = False            # the host has not done all that it was told
+        self.refused = False            # the host has not done all that it was told, or the guest did not end here
         self.seed = 0                   # of those that the host uses
         self.tag = 0
         self.lines, self.rest = [], b""
@@ -181,6 +182,8 @@ class Guest:
         for disk, path in disks:
             cmd += ["-drive", f"if=none,id={disk},file={path},format=raw,cache={cache}",
                     "-device", f"virtio-blk-{self.machine.bus},drive={disk},serial={disk}" + (",bootindex=1" if disk == ipl else "")]
+        if incoming:
+            cmd += ["-incoming", "defer", "-S"]
         for device in devices:
             cmd += ["-device", device]
 
@@ -188,7 +191,7 @@ class Guest:
         self.log = open(os.path.join(self.logdir, name + ".log"), "wb")
         self.process = subprocess.Popen(
             cmd, stdin=None if interactive else subprocess.DEVNULL, stderr=self.stderr,
-            pass_fds=[s.fileno() for s in theirs] + [keys], preexec_fn=functools.partial(in_child, cgroup))
+            pass_fds=[s.fileno() for s in theirs] + [keys], preexec_fn=functools.partial(in_child, cgroups))
         RUNNING.add(self.process)
         os.close(keys)
         for s in theirs:
@@ -305,15 +308,24 @@ class Guest:
 
     def wait_down(self):
         status = self._wait_status("shutdown", "guest-panicked")
-        if self.hinting:
-            self.final = self.stats()
         if status != "shutdown":
             self.errors.append("the guest has panicked")
+        self.quit()
+
+    def quit(self):
+        """Read the host's final statistics, and end QEMU."""
+        if self.hinting:
+            self.final = self.stats()
         self.monitor.cmd("quit")
         self.timer.cancel()
         self._judge_end(30)
         if self.process.poll() is None:
             self.errors.append("QEMU was told to end, and does not")
+
+    def leave(self):
+        """The guest goes on elsewhere: what is volatile here is so there."""
+        self.refused = True
+        self.quit()
 
     def _panicked(self):
         return not self.may_panic and PANIC.search(self.console()) is not None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel of this machine runs short, and takes from a guest that makes its memory lazy, or swaps.
+"""The kernel of this machine runs short: it takes from a guest that makes its memory lazy, or swaps, or QEMU is told and takes.
 
 It takes root, a control group for memory, and a swap device, which is made and taken away again. So these run only when they
 are asked for, or with --full.
@@ -8,20 +8,35 @@ are asked for, or with --full.
 import array
 import contextlib
 import errno
+import functools
 import os
+import signal
 import subprocess
+import sys
 import time
 
 import shared
 from boot import Boot, has_part
 from machines import PAGE
-from vm import VmError
+from vm import VmError, in_child
 
 SWAP_MB = 512
 FILE_MB = 96
 ANONYMOUS_MB = 32
 TAKE_MB = 64                    # less than what is lazy by then
 SUMS = "md5sum /mnt/test/file /anonymous"
+STEP_MB, STEP_MOST = 16, 18     # what QEMU takes at once of so small a guest, when it is told: the last folio may be large
+# Wants a bit more memory again and again, and all of it, so that it has to wait for what there is not
+NEIGHBOUR = """
+import mmap, sys
+held = []
+while True:
+    if len(held) << 3 < int(sys.argv[1]):
+        held.append(mmap.mmap(-1, 8 << 20))
+    for memory in held:
+        for i in range(0, len(memory), 4096):
+            memory[i] = 1
+"""
 PRESENT, SWAPPED = 1 << 63, 1 << 62         # of an entry of pagemap
 
 
@@ -47,9 +62,11 @@ def swap(path, size):
 
 
 class Group:
-    """A control group for memory, of whichever version there is."""
+    """A control group for memory, of whichever version there is; and where that is the first, also one of the second if there
+    are such, as these say who has to wait for memory."""
 
     def __init__(self, name):
+        self.paths = []
         with open("/proc/self/mounts", encoding="ascii", errors="replace") as f:
             mounts = [line.split()[1:4] for line in f]
         for where, kind, options in mounts:
@@ -62,10 +79,24 @@ class Group:
                 self.events = "memory.events"
             else:
                 continue
-            self.path = os.path.join(where, name)
-            os.mkdir(self.path)
-            return
-        raise VmError("there is no control group for memory")
+            self.path = self._make(where, name)
+            break
+        else:
+            raise VmError("there is no control group for memory")
+        if kind == "cgroup":
+            for where in [where for where, kind, _ in mounts if kind == "cgroup2"][:1]:
+                with contextlib.suppress(OSError):
+                    self._make(where, name)
+
+    def tells(self):
+        """Does it say when one of its processes waits for memory?"""
+        return any(os.path.exists(os.path.join(self.paths[-1], "memory." + file)) for file in ("pressure", "events"))
+
+    def _make(self, where, name):
+        path = os.path.join(where, name)
+        os.mkdir(path)
+        self.paths.append(path)
+        return path
 
     @staticmethod
     def _read(path):
@@ -104,7 +135,8 @@ class Group:
         self.set_limit(self.used() - self.cached() - size)
 
     def remove(self):
-        os.rmdir(self.path)
+        for path in self.paths:
+            os.rmdir(path)
 
 
 class PressedBoot(Boot):
@@ -117,12 +149,46 @@ class PressedBoot(Boot):
                     raise VmError("this takes root")
                 self.group = Group(f"page-hinting-{os.getpid()}-{self.name}")
                 stack.callback(self.group.remove)
+                self.join()
                 stack.enter_context(swap(os.path.join(self.work, self.name + ".swap"), SWAP_MB))
             except (VmError, OSError, subprocess.CalledProcessError) as e:
                 self.tap.point(True, f"{self.name}: control group and swap", skip=str(e))
                 return
-            self.options["cgroup"] = self.group.path
             super().__call__(work)
+
+    def join(self):
+        self.options["cgroups"] = self.group.paths
+
+
+class ToldBoot(PressedBoot):
+    """QEMU watches its control group."""
+
+    watched = "on"
+
+    def join(self):
+        super().join()
+        if not self.group.tells():
+            raise VmError("the control group does not say who waits for memory")
+        self.options["options"].append("page-state-pressure=" + self.watched)
+
+
+class WatchedBoot(ToldBoot):
+    """QEMU watches a control group that it is not in."""
+
+    def join(self):
+        self.watched = self.group.paths[-1]
+        super().join()
+        self.options["cgroups"] = ()
+
+
+@contextlib.contextmanager
+def neighbour(group, size):
+    """Another process in the group, which wants so many MB."""
+    with subprocess.Popen([sys.executable, "-c", NEIGHBOUR, str(size)], preexec_fn=functools.partial(in_child, group.paths)) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def swapped(guest):
@@ -175,6 +241,74 @@ def pressure(boot, guest):
     boot.tap.note(f"{boot.name}: " + ", ".join(f"{after[name] - before[name]} {name}" for name in ("page_hint_lost", "page_hint_evicted", "pgpgin")))
 
 
+def told(guest, taken, seconds=120):
+    """Wait until QEMU has taken so many bytes, by itself, and tell what it knows."""
+    end = time.time() + seconds
+    while (info := guest.qmp("query-balloon-page-state"))["taken"] < taken and time.time() < end:
+        time.sleep(0.1)
+    return info
+
+
+def own(boot, guest):
+    """QEMU is told that processes of its control group wait for memory, and takes some each time, while no vCPU runs."""
+    sums = fill(guest)
+    guest.passes(3)
+    guest.qmp("stop")
+    registers = guest.hmp("info registers -a")
+    before = guest.qmp("query-balloon-page-state")
+    boot.check(before["volatile"] > TAKE_MB << 20 and not before["taken"] + before["pressure-events"],
+               f"{before['volatile'] >> 20} MB of a file of {FILE_MB} MB are volatile, none is taken, and QEMU watches {os.path.basename(before['pressure'])}", before)
+    resident = guest.resident()
+    limit = boot.group.used() - boot.group.cached()
+    boot.group.set_limit(limit)
+    with neighbour(boot.group, (limit >> 20) + TAKE_MB):        # it will wait, whatever is swapped
+        info = told(guest, TAKE_MB << 20)
+    boot.group.set_limit(1 << 40)
+    boot.check(TAKE_MB << 20 <= info["taken"] <= info["pressure-events"] * STEP_MOST << 20 and not boot.group.killed(),
+               f"with the vCPUs stopped, QEMU takes {info['taken'] >> 20} MB, and was told {info['pressure-events']} times", info)
+    boot.tap.note(f"{boot.name}: {resident - guest.resident() >> 20} MB less are resident, {swapped(guest) >> 20} MB in swap")
+    boot.check(guest.hmp("info registers -a") == registers, "no vCPU has run")
+    guest.qmp("cont")
+    boot.check(guest.out(SUMS) == sums, "file and memory are what they were")
+
+
+def read_by(guest, command):
+    """What it prints, and KB that the guest reads from its disks for that."""
+    before = guest.vmstat()["pgpgin"]
+    text = guest.out(command)
+    return text, guest.vmstat()["pgpgin"] - before
+
+
+def oldest(boot, guest):
+    """Of two files that lie side by side in memory, one was used just now. QEMU takes from the other one."""
+    guest.control("period_ms", 3600000)
+    guest.sh("cd /mnt/test; for i in $(seq 32); do for f in idle idle used; do dd if=/dev/urandom bs=1M count=1 2>/dev/null >>$f; done; done; sync")
+    idle, used = (guest.out(f"md5sum /mnt/test/{name}") for name in ("idle", "used"))
+    guest.passes(3)
+    boot.group.set_limit(32 << 20)
+    young, read, info = [], 0, {"taken": 0}
+    with neighbour(boot.group, 64) as process:
+        for _ in range(2):
+            process.send_signal(signal.SIGSTOP)
+            read += read_by(guest, "md5sum /mnt/test/used")[1]
+            time.sleep(2.5)             # QEMU looks each second, and sees that this one is not volatile any more
+            guest.passes(5)             # it is again, but QEMU will not have seen it often when it is told
+            info = guest.qmp("query-balloon-page-state")
+            young.append((info["volatile"] + info["taken"] >> 20) - 64)
+            process.send_signal(signal.SIGCONT)
+            info = told(guest, info["taken"] + (STEP_MB << 20), 10)
+    again, more = read_by(guest, "md5sum /mnt/test/used")
+    info = told(guest, 0)
+    last, lost = read_by(guest, "md5sum /mnt/test/idle")
+    taken, read = info["taken"] >> 10, read + more
+    boot.check(2 * STEP_MB << 10 <= taken <= info["pressure-events"] * STEP_MOST << 10,
+               f"QEMU takes {taken} KB, and was told {info['pressure-events']} times by a control group that it is not in", info)
+    boot.check(min(young) >= STEP_MB, f"of the file in use, it might have taken {young} MB")
+    boot.check(read < 1 << 10 and taken <= lost <= taken + 1024,
+               f"the guest has read {read} KB again of the file that it uses, and {lost} KB of the idle one")
+    boot.check([last, again] == [idle, used], "both files are what they were")
+
+
 def swapping(boot, guest):
     """The same guest without hints, for comparison."""
     sums = fill(guest)
@@ -188,10 +322,12 @@ def swapping(boot, guest):
 
 
 def machine(**options):
-    return shared.machine("run", 2, machine=PressedBoot, default=False, **options)
+    return shared.machine("run", 2, **{"machine": PressedBoot, "default": False, **options})
 
 
 BOOTS = {
     "pressure": (pressure, machine(options=["page-state-lazy=on"])),
+    "shared-pressure": (own, machine(machine=ToldBoot)),
+    "shared-pressure-oldest": (oldest, machine(machine=WatchedBoot)),
     "pressure-unhinted": (swapping, machine(append="page_hinting=off", hinting=False)),
 } if has_part(6) else {}
