@@ -105,7 +105,7 @@ def discard_cold(boot, guest, what):
     found, freed = info(guest), before - guest.resident()
     gone, left = found["discarded"], found["lazy" if lazy(boot) else "volatile"]
     boot.check(min(gone, freed) >= TAKEN and left >= LEFT,
-          f"{what}: {gone >> 10} KB are discarded (at least {TAKEN >> 10}), and {freed >> 10} KB free; {left >> 10} KB remain (at least {LEFT >> 10})", found)
+               f"{what}: {gone >> 10} KB are discarded (at least {TAKEN >> 10}), and {freed >> 10} KB free; {left >> 10} KB remain (at least {LEFT >> 10})", found)
 
 
 def settled(boot, guest, what):
@@ -124,7 +124,7 @@ def refuses(boot, guest, what):
         answer = str(e)
     after = info(guest)
     boot.check(answer.endswith(MIGRATED) and before.get("inhibited") == MIGRATED and after["taken"] == before["taken"],
-          f"{what}: nothing can be taken", answer, before, after)
+               f"{what}: nothing can be taken", answer, before, after)
 
 
 def sane(boot, guest, what, regions):
@@ -184,7 +184,7 @@ def arrived(boot, target, before, what):
     boot.check(not differ, f"{what}: all states are those that the source had", f"{differ} of {len(before)} runs differ")
     gone, left, odd = count(found, "discarded"), count(found, "volatile"), count(found, "lazy", "taking")
     boot.check(gone >= TAKEN and left >= LEFT and not odd,
-          f"{what}: {gone >> 10} KB are discarded (at least {TAKEN >> 10}), {left >> 10} volatile (at least {LEFT >> 10}), {odd >> 10} lazy or being taken")
+               f"{what}: {gone >> 10} KB are discarded (at least {TAKEN >> 10}), {left >> 10} volatile (at least {LEFT >> 10}), {odd >> 10} lazy or being taken")
 
 
 def cancelled(boot, source, regions):
@@ -319,7 +319,7 @@ def savevm(boot, guest):
     after = states(guest)
     kinds = [[count(found, *names) >> 10 for names in (("discarded",), ("volatile", "lazy"), ("lazy", "taking"))] for found in (before, after)]
     boot.check(kinds[0][:2] == kinds[1][:2] and not kinds[1][2],
-          f"to save it leaves {kinds[1][0]} KB discarded and {kinds[1][1]} KB volatile", kinds)
+               f"to save it leaves {kinds[1][0]} KB discarded and {kinds[1][1]} KB volatile", kinds)
     settled(boot, guest, "saved")
     guest.qmp("cont")
     right(boot, guest, "after it was saved")

@@ -24,11 +24,6 @@ STARTED = (*X86.expected, r"reboot: Restarting system", r"kexec_core: Starting n
 ENDS = ("stable", "lost", "evicted", "freed")           # of what was volatile, as /proc/vmstat has it
 
 
-def check(boot, ok, text, *notes):
-    """A point, with notes on why not."""
-    boot.tap.point(ok, f"{boot.name}: {text}", [] if ok else [str(note) for note in notes])
-
-
 def host_has(guest):
     """Pages that the host knows the states of, how many of them are not stable, and how many are gone."""
     stats = flatten(guest.stats())
@@ -51,8 +46,8 @@ def ready(boot, guest, what):
     guest.passes(3)
     guest.discard(count=PAGES // 2)
     _, volatile, gone = host_has(guest)
-    check(boot, min(gone, volatile - gone) >= PAGES * 2 // 5,
-          f"{gone} discarded pages and {volatile - gone} volatile ones before {what} (at least {PAGES * 2 // 5} each)")
+    boot.check(min(gone, volatile - gone) >= PAGES * 2 // 5,
+               f"{gone} discarded pages and {volatile - gone} volatile ones before {what} (at least {PAGES * 2 // 5} each)")
     guest.set(mode=TAKES, seed=guest.seed + 1, **HOSTS[TAKES])
 
 
@@ -64,14 +59,14 @@ def settled(boot, guest, what):
     ends = {end: now[f"page_hint_{end}"] for end in ENDS}
     made, left = now["page_hint_volatile"], now["nr_volatile"]
     gone = ends["lost"] + ends["evicted"]
-    check(boot, not volatile and not left and gone and made == sum(ends.values()), f"{what}: no page is volatile, {gone} of {made} were gone",
-          f"{volatile} are volatile for the host, {left} for the guest; {made} made volatile, {ends}")
+    boot.check(not volatile and not left and gone and made == sum(ends.values()), f"{what}: no page is volatile, {gone} of {made} were gone",
+               f"{volatile} are volatile for the host, {left} for the guest; {made} made volatile, {ends}")
 
 
 def back(boot, guest, what, digest):
     """After something that the host has come back from."""
     mode = guest.out(f"cat {HINTING}/mode")
-    check(boot, mode == "on", f"the mode after {what} is what it was", mode)
+    boot.check(mode == "on", f"the mode after {what} is what it was", mode)
     same(boot, guest, digest, what)
 
 
@@ -82,7 +77,7 @@ def unbind(boot, guest, digest):
     guest.sh(f"echo {device} >{BALLOON}/unbind")
     known, *_ = host_has(guest)
     there = guest.sh(f"[ -e {HINTING} ]", check=False)[0] == 0
-    check(boot, not known and not there and not takes(guest),
+    boot.check(not known and not there and not takes(guest),
           "without its driver the host knows of no page, and takes none, and there are no controls", known, there)
     settled(boot, guest, "the driver has gone")
     same(boot, guest, digest, "the driver went")
@@ -103,7 +98,7 @@ def tested(boot, guest, digest):
         guest.watch(f"echo {level} >/sys/power/pm_test; echo mem >/sys/power/state; r=$?; echo none >/sys/power/pm_test; exit $r",
                     lambda: seen.append(host_has(guest)))
         looks = [volatile for known, volatile, _ in seen if bool(known) != device]
-        check(boot, 0 in looks, f"{what}: nothing is volatile while the device is {'asleep' if device else 'still awake'}", seen[-20:])
+        boot.check(0 in looks, f"{what}: nothing is volatile while the device is {'asleep' if device else 'still awake'}", seen[-20:])
         settled(boot, guest, what)
         back(boot, guest, what, digest)
 
@@ -118,7 +113,7 @@ def suspend(boot, guest, digest):
             seen.append((*host_has(guest), takes(guest)))
             guest.qmp("system_wakeup")
     guest.watch("echo mem >/sys/power/state", look)
-    check(boot, seen == [(0, 0, 0, False)], "while the machine is suspended, the host knows of no page, and takes none", seen)
+    boot.check(seen == [(0, 0, 0, False)], "while the machine is suspended, the host knows of no page, and takes none", seen)
     settled(boot, guest, "suspend")
     back(boot, guest, "suspend", digest)
 
@@ -138,9 +133,9 @@ def hibernate(boot, guest, digest):
             images.append(list(dropwhile(lambda look: look[0], seen)))
             guest.reset()
     guest.watch("echo disk >/sys/power/state", look)
-    check(boot, len(images) == 1, "the machine was reset once, and went on with what it did", len(images))
+    boot.check(len(images) == 1, "the machine was reset once, and went on with what it did", len(images))
     image = images[0] if images else []
-    check(boot, len(set(image)) == 1, f"in {len(image)} looks while the image is made and written, the host knows of no page, and takes none", image)
+    boot.check(len(set(image)) == 1, f"in {len(image)} looks while the image is made and written, the host knows of no page, and takes none", image)
     settled(boot, guest, "hibernation")
     back(boot, guest, "hibernation", digest)
     judge(boot, guest, guest.forget_console(), "hibernation", STARTED)
@@ -165,7 +160,7 @@ def kexec(boot, guest, digest):
             guest.set(mode="random", interval=100, probability=5)
         judge(boot, guest, guest.restart("kexec exec"), what, STARTED)
         known, volatile, _ = host_has(guest)
-        check(boot, not volatile and bool(known) == command.endswith("on"), f"{what}: the host knows of {known} pages, and none is volatile", volatile)
+        boot.check(not volatile and bool(known) == command.endswith("on"), f"{what}: the host knows of {known} pages, and none is volatile", volatile)
         same(boot, guest, digest, what)
     ready(boot, guest, "the end")
 
@@ -204,24 +199,24 @@ def hotplug(boot, guest):
     for by in ("hand", "request"):
         address, blocks = plug(guest)
         known, *_ = host_has(guest)
-        check(boot, known - before == DIMM << 8, f"the host knows of {known - before} pages that have come (all {DIMM << 8})", before, blocks)
+        boot.check(known - before == DIMM << 8, f"the host knows of {known - before} pages that have come (all {DIMM << 8})", before, blocks)
         digest = write_file(guest)
         what = f"memory went by {by}"
         ready(boot, guest, what)
         runs = guest.blocks(address, DIMM << 8)
         n = {content: sum(run["count"] for run in runs if run["usage"] == "volatile" and run["content"] == content) for content in ("zero", "resident")}
-        check(boot, min(n.values()) >= PAGES // 5, f"{n['zero']} of them discarded and {n['resident']} volatile in this memory (at least {PAGES // 5} each)")
+        boot.check(min(n.values()) >= PAGES // 5, f"{n['zero']} of them discarded and {n['resident']} volatile in this memory (at least {PAGES // 5} each)")
         for block in blocks if by == "hand" else ():
             guest.sh(f"echo offline >{block}")
         if by == "hand":
             known, *_ = host_has(guest)
-            check(boot, known == before, "the host knows of no page that is offline", before, known)
-        check(boot, unplug(guest), f"the DIMM goes, memory offline by {by}")
+            boot.check(known == before, "the host knows of no page that is offline", before, known)
+        boot.check(unplug(guest), f"the DIMM goes, memory offline by {by}")
         known, *_ = host_has(guest)
-        check(boot, known == before, "the host knows of no page of what has gone", before, known)
+        boot.check(known == before, "the host knows of no page of what has gone", before, known)
         same(boot, guest, digest, what)
         bad = [guest.stats()[key] for key in ("bad-states", "bad-requests")]
-        check(boot, not any(bad), "the host has not been told anything wrong", bad)
+        boot.check(not any(bad), "the host has not been told anything wrong", bad)
     ready(boot, guest, "the end")
 
 
