@@ -107,6 +107,7 @@ stage apply      300 bash -c 'late apply'
 stage repository 900 bash -c 'late repository'
 alone guests    $((2700 * long)) "$TOP/vm/test" "${full[@]}" --out "$logs/guests"
 alone run       1500 env -u ARCH "$TOP/vm/run" --only --out "$logs/run"
+if ((${#full[@]})); then stage docs 3000 "$s/check-docs.sh"; fi
 # The other kernel: builds, boots, and a part of the tests. BASE= in the environment: all of the above with that one.
 if [[ -z ${BASE-} ]]; then
 	export BASE=${BASES[1]}

@@ -18,7 +18,6 @@ TAKES = "sweep" if ACCEL == "kvm" else "window"
 BALLOON = "/sys/bus/virtio/drivers/virtio_balloon"
 BLOCKS = "/sys/devices/system/memory"
 DIMM = 256                      # MB
-XLOADFLAGS = 0x236              # in a bzImage, see Documentation/arch/x86/boot.rst
 # What may be said on the way to another kernel, and by it; the timer of the kernel before may still tick
 STARTED = (*X86.expected, r"reboot: Restarting system", r"kexec_core: Starting new kernel", r"Spurious LAPIC timer interrupt")
 ENDS = ("stable", "lost", "evicted", "freed")           # of what was volatile, as /proc/vmstat has it
@@ -142,19 +141,11 @@ def hibernate(boot, guest, digest):
     guest.sh("swapoff /dev/rawswap")
 
 
-def load(boot, guest, command):
-    """Our kernel is not relocatable, so it says that it cannot be loaded where kexec would. It can: it moves to its place."""
-    with open(boot.parts[boot.kernel], "rb") as f:
-        flags = f.read(XLOADFLAGS + 1)[XLOADFLAGS] | 2
-    guest.sh(f"cp /mnt/boot/bzImage /tmp; printf '\\{flags:o}' | dd of=/tmp/bzImage bs=1 seek={XLOADFLAGS} conv=notrunc 2>/dev/null")
-    guest.sh(f"kexec load /tmp/bzImage /mnt/boot/initrd '{X86.parameters} {command_line(command)}'; rm /tmp/bzImage")
-
-
 def kexec(boot, guest, digest):
     """The next kernel knows nothing of what the host has taken from this one, and is about to take."""
     for command in ("page_hinting=off", "page_hinting=on", "page_hinting=on"):
         what = f"kexec with '{command}'"
-        load(boot, guest, command)
+        guest.sh(f"kexec load /mnt/boot/bzImage /mnt/boot/initrd '{X86.parameters} {command_line(command)}'")
         if guest.out(f"cat {HINTING}/mode") == "on":
             ready(boot, guest, what)
             guest.set(mode="random", interval=100, probability=5)
