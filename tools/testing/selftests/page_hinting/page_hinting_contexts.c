@@ -895,6 +895,8 @@ static void unmap_does_not_wait(void)
 	struct victims v = victims_new(FEW);
 	int fd = debug_open("unmap");
 	unsigned int i, err, done = 0;
+	struct ph_file f;
+	unsigned long *pfn;
 	char *map;
 
 	for (i = 0; i < FEW; i++) {
@@ -909,18 +911,21 @@ static void unmap_does_not_wait(void)
 	ph_cmp(done, >, FEW / 2);
 
 	/* Nor does it wait to split what is large and idle */
+	f = ph_create("g", ID, 2UL << 20, 1);
+	pfn = ph_alloc(f.size / ph_page * sizeof(*pfn));
 	ph_drop_caches();
-	ph_check(!posix_fadvise(v.f.fd, 0, 0, POSIX_FADV_SEQUENTIAL));
-	victims_check(&v);
+	ph_check(!posix_fadvise(f.fd, 0, 0, POSIX_FADV_SEQUENTIAL));
+	ph_verify_read(f.fd, ID, 0, f.size, 1);
 	ph_check(ph_set("max_order", "0"));
 	ph_pass(1);
-	ph_file_pfns(&v.f, v.pfn);
-	map = ph_map(&v.f, PROT_READ, MAP_SHARED);
+	ph_file_pfns(&f, pfn);
+	map = ph_map(&f, PROT_READ, MAP_SHARED);
 	ph_touch(map, ph_page);
-	err = debug_do(fd, v.pfn[0]);
+	err = debug_do(fd, pfn[0]);
 	if (err != EAGAIN)
 		ph_cmp(err, ==, 0);
-	munmap(map, v.f.size);
+	munmap(map, f.size);
+	ph_remove(&f);
 	close(fd);
 	victims_remove(&v);
 }
