@@ -916,9 +916,9 @@ static void unmap_does_not_wait(void)
 	ph_drop_caches();
 	ph_check(!posix_fadvise(f.fd, 0, 0, POSIX_FADV_SEQUENTIAL));
 	ph_verify_read(f.fd, ID, 0, f.size, 1);
+	ph_file_pfns(&f, pfn);
 	ph_check(ph_set("max_order", "0"));
 	ph_pass(1);
-	ph_file_pfns(&f, pfn);
 	map = ph_map(&f, PROT_READ, MAP_SHARED);
 	ph_touch(map, ph_page);
 	err = debug_do(fd, pfn[0]);
