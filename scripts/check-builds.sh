@@ -1,7 +1,7 @@
 #!/bin/bash
 # 1. With CONFIG_PAGE_HINTING off, the objects of mm/, fs/ and arch/s390/mm/ are those of the base kernel.
 # 2. So are those of mm/ and of the hypervisor calls on powerpc, the other architecture with a hook for free pages, and
-#    those of mm/, fs/ and drivers/virtio/ on x86-64, the other one that has the feature.
+#    those of mm/, drivers/virtio/ and, without --parts, fs/ on x86-64, the other one that has the feature.
 # 3. Each patch builds, feature off and on, without warnings: the objects whose sources the series touches.
 # 4. All of them build in other configurations, configs/variants/, and our own files with W=1. So does each part on top of those
 #    before it.
@@ -136,7 +136,7 @@ check_off() {
 }
 check_off s390 "$CROSS" "common arch-s390 $BASE off" "mm/ fs/ arch/s390/mm/"
 check_off powerpc "$POWERPC" powerpc "mm/ arch/powerpc/mm/ arch/powerpc/platforms/pseries/"
-((!x86)) || check_off x86_64 x86_64-linux-gnu- "common arch-x86_64 $BASE off" "mm/ fs/ drivers/virtio/"
+((!x86)) || check_off x86_64 x86_64-linux-gnu- "common arch-x86_64 $BASE off" "mm/$( ((!all)) || echo ' fs/') drivers/virtio/"
 
 # --- 2: each patch builds -------------------------------------------------------------------
 
