@@ -217,7 +217,8 @@ static int __init page_hint_locks_init(void)
 {
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(page_hint_locks); i++)
+	/* Not ARRAY_SIZE(): without SMP, a lock may have no size. */
+	for (i = 0; i < 1 << PAGE_HINT_LOCK_BITS; i++)
 		raw_spin_lock_init(&page_hint_locks[i].lock);
 	return 0;
 }
