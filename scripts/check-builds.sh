@@ -230,8 +230,8 @@ done
 # variant NAME N: it builds with patches 1..N. The last part has x86-64.
 variant() {
 	local v=variants/$1 i=$2 arch=s390 cross=$CROSS rc=0 ok cached=" (remembered)"
-	ok=$verdicts/$1-$({ prefix "$i"; cat "$TOP/configs/$v.config" "$TOP/configs/arch-x86_64.config"; } | hash_stdin)
 	if [[ $1 == x86_64-* ]]; then arch=x86_64 cross=x86_64-linux-gnu-; fi
+	ok=$verdicts/$1-$({ prefix "$i"; cat "$TOP"/configs/{"$v","arch-$arch"}.config; } | hash_stdin)
 	if [[ -e $ok ]]; then
 		:
 	elif [[ $arch == x86_64 && $i != "${#patches[@]}" ]]; then

@@ -301,6 +301,11 @@ HOSTS = {"instant": {}, "sweep": {"interval": 20}, "random": {"probability": 25,
          "window": {"probability": 50}}
 
 
+def adverse(guest, mode="random", seed=1):
+    """Have such a host from now on."""
+    guest.set(mode=mode, seed=guest.seed + seed, **HOSTS.get(mode, {}))
+
+
 @contextlib.contextmanager
 def host(guest, mode, seed=1, lru=None):
     """Have such a host for a while, or a "pager", which takes what it is told to.
@@ -309,7 +314,7 @@ def host(guest, mode, seed=1, lru=None):
     """
     if lru:
         set_lru(guest, lru)
-    guest.set(mode=mode, seed=guest.seed + seed, **HOSTS.get(mode, {}))
+    adverse(guest, mode, seed)
     before = flatten(guest.stats())["discards_volatile"]
     yield lambda: flatten(guest.stats())["discards_volatile"] - before
     guest.set(mode="pager", resident_limit=0)

@@ -7,7 +7,7 @@ import re
 import subprocess
 import tempfile
 
-from boot import HOSTS, Program, host
+from boot import HOSTS, Program, adverse, host
 from vm import built
 
 SMALL = 192                     # MB of memory; with less of it the clock has less to visit
@@ -103,8 +103,8 @@ def images(boot, guest):
     for name in IMAGES:
         before = guest.vmstat()
         wrong = []
-        for mode, settings in HOSTS.items():
-            guest.set(mode=mode, seed=boot.seed + 7, **settings)
+        for mode in HOSTS:
+            adverse(guest, mode, 7)
             guest.sh("echo 1 >/proc/sys/vm/drop_caches")
             for turn in range(3):
                 text = guest.out(f"tree digest /mnt/{name}")

@@ -10,7 +10,7 @@ import threading
 import time
 
 import shared
-from boot import HOSTS, has_part
+from boot import adverse, has_part
 from machines import PAGE, runs
 from vm import VmError, copy_image, fsck
 
@@ -70,10 +70,6 @@ def suffers(boot, guest, what, before):
 
 def stop_work(guest):
     guest.sh("touch /tmp/stop; while [ ! -e /tmp/stopped ]; do sleep 0.1; done")
-
-
-def adverse(guest, mode="random"):
-    guest.set(mode=mode, seed=guest.seed + 1, **HOSTS[mode])
 
 
 def info(guest):
@@ -138,6 +134,15 @@ def hints(boot, guest, what, regions):
     sane(boot, guest, what, regions)
     discard_cold(boot, guest, what)
     right(boot, guest, what)
+
+
+def goes_on(boot, guest, what, how, before, regions):
+    """Where or as what it is now: it works, and loses pages, and page hinting is what it was."""
+    suffers(boot, guest, f"{what}, {how}", before)
+    stop_work(guest)
+    guest.set(mode="pager")
+    right(boot, guest, what)
+    hints(boot, guest, what, regions)
 
 
 # --- migration ---
@@ -227,11 +232,7 @@ def migrate(boot, source):
     settled(boot, source, "source")
     source.leave()
     target.qmp("cont")
-    suffers(boot, target, "destination, under a host that takes at once", n)
-    stop_work(target)
-    target.set(mode="pager")
-    right(boot, target, "destination")
-    hints(boot, target, "destination", regions)
+    goes_on(boot, target, "destination", "under a host that takes at once", n, regions)
     return target
 
 
@@ -262,21 +263,17 @@ def postcopy(boot, source):
     target.qmp("cont")
     found = info(target)
     boot.check(target.qmp("query-migrate")["status"] == "postcopy-active" and not found["volatile"] + found["discarded"],
-          "destination: it runs before all memory is there, and no state is believed", found)
+               "destination: it runs before all memory is there, and no state is believed", found)
     refuses(boot, target, "destination, meanwhile")
     refuses(boot, source, "source, meanwhile")
     n = gets_on(boot, target, "destination, meanwhile", n)
     boot.check(target.qmp("query-migrate")["status"] == "postcopy-active" and not info(target)["taken"],
-          "destination: all of that while memory was arriving, and nothing was taken")
+               "destination: all of that while memory was arriving, and nothing was taken")
     migration(source, "completed")
     migration(target, "completed")
     settled(boot, source, "source")
     source.leave()
-    suffers(boot, target, "destination, when all is there", n)
-    stop_work(target)
-    target.set(mode="pager")
-    right(boot, target, "destination")
-    hints(boot, target, "destination", regions)
+    goes_on(boot, target, "destination", "when all is there", n, regions)
     return target
 
 
@@ -396,10 +393,7 @@ def background(boot, guest):
     migration(guest, "completed")
     settled(boot, guest, "afterwards")
     sink.join()
-    suffers(boot, guest, "afterwards", n)
-    stop_work(guest)
-    guest.set(mode="pager")
-    hints(boot, guest, "afterwards", regions)
+    goes_on(boot, guest, "afterwards", "under a host that takes at random", n, regions)
     restored(boot, sink.path, copies, before, regions)
 
 

@@ -8,7 +8,7 @@ long that nothing becomes volatile again before it is told to.
 import time
 from itertools import dropwhile
 
-from boot import HOSTS, has_part
+from boot import adverse, has_part
 from leave import HINTING, PAGES, judge, same, write_file
 from machines import ACCEL, X86
 from vm import VmError, command_line, flatten
@@ -47,7 +47,7 @@ def ready(boot, guest, what):
     _, volatile, gone = host_has(guest)
     boot.check(min(gone, volatile - gone) >= PAGES * 2 // 5,
                f"{gone} discarded pages and {volatile - gone} volatile ones before {what} (at least {PAGES * 2 // 5} each)")
-    guest.set(mode=TAKES, seed=guest.seed + 1, **HOSTS[TAKES])
+    adverse(guest, TAKES)
 
 
 def settled(boot, guest, what):
