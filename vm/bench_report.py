@@ -43,6 +43,8 @@ def calls_per_unit(row):
 
 # Virtual CPUs, and what the host does meanwhile
 WAITS = {"4 vCPUs": (4, "sweep"), "8 vCPUs": (8, "sweep"), "4 vCPUs, held": (4, "random"), "8 vCPUs, held": (8, "random")}
+# MB of the guest
+PAGER = {"1 GB": 1 << 10, "4 GB": 4 << 10, "16 GB": 16 << 10}
 
 
 class Report:
@@ -195,6 +197,18 @@ class Report:
             self.say(f"  {boot:14}{looks:14.0f}{n:10.0f}" + "".join(f"{self.value(boot, w + '_ns', 'waits') / 1e3:12.1f}" for w in ("median", "99 %", "longest")))
         self.say()
 
+    def table_pager(self):
+        self.say("The host's pager (in real time): how often it counts what is resident, and stops all vCPUs; how long that takes, and which")
+        self.say("share of the time that is. What is looked at with all vCPUs stopped, and in vain, is bounded once there is a file for pages.")
+        self.say(f"{'':32}{'counts/s':>10}{'median ms':>11}{'longest':>9}{'share':>9}{'stops/s':>10}{'median ms':>11}{'longest':>9}{'share':>9}")
+        for boot in dict.fromkeys(b for p, b, _ in self.data if p == "pager"):
+            cells = ""
+            for kind in ("look", "wait"):
+                often, median, longest, share = (self.value(boot, kind + w, "pager") for w in ("s_per_second", "_median_ns", "_longest_ns", "_share"))
+                cells += f"{often:10.1f}{median / 1e6:11.2f}{longest / 1e6:9.1f}{100 * share:7.2f} %"
+            self.say(f"{boot:32}{cells}")
+        self.say()
+
     def table_size(self):
         self.say("Size of vmlinux against the base kernel in bytes, and symbols that have grown most (bloat-o-meter)")
         for boot in ("not built in", "built in"):
@@ -292,6 +306,8 @@ def report(path, old):
         r.table_locks()
     if "waits" in parts:
         r.table_waits()
+    if "pager" in parts:
+        r.table_pager()
     if "size" in parts:
         r.table_size()
     if os.path.exists(old):
