@@ -17,9 +17,10 @@ from matplotlib.ticker import LogLocator        # noqa: E402
 import comparison                       # noqa: E402
 
 MB = 1 << 20
-COLOURS = {"nothing": "#8c2d2d", "reporting": "#8f7b52", "balloon": "#6a8caf", "told": "#4a9aa8", "damon": "#9a6fb0", "reclaim": "#c48bb8",
-           "volatile": "#1b6ca8", "fast": "#5fa3d9", "lazy": "#2d8c5a"}
-OURS = ("volatile", "fast", "lazy")
+COLOURS = {"nothing": "#8c2d2d", "reporting-2m": "#b8a878", "reporting": "#8f7b52", "balloon": "#6a8caf", "told": "#4a9aa8", "damon": "#9a6fb0",
+           "reclaim": "#c48bb8",
+           "volatile": "#1b6ca8", "volatile-2m": "#0c3b66", "fast": "#5fa3d9", "lazy": "#2d8c5a"}
+OURS = ("volatile", "volatile-2m", "fast", "lazy")
 
 
 def rows(path):
@@ -72,11 +73,11 @@ class Report:
                    ("idle cache in swap", "idle_cache_swapped", MB, 1), ("processor s", "cpu_seconds", 1, 0),
                    ("first: out", "step_swapped_out", MB, 0), ("killed", "killed", 1, 0)]
         self.say(f"Guests have {times:g} times the memory that the host has for them, and its disk does {iops} reads a second")
-        self.say(f"  {'':10}" + "".join(f"{head:>{max(14, len(head) + 2)}}" for head, *_ in columns))
+        self.say(f"  {'':14}" + "".join(f"{head:>{max(14, len(head) + 2)}}" for head, *_ in columns))
         for way in self.ways:
             values = self.data.get((way, times, iops))
             if values:
-                self.say(f"  {way:10}" + "".join(
+                self.say(f"  {way:14}" + "".join(
                     f"{comparison.spread(values[what], unit, digits) if what in values else '-':>{max(14, len(head) + 2)}}"
                     for head, what, unit, digits in columns))
         self.say()
@@ -101,7 +102,7 @@ class Report:
         some = next(iter(self.data.values()))
         self.say(f"Medians of {len(some['requests'])} runs; ± is half of the distance between the least and the most. Amounts in MB.")
         for way in self.ways:
-            self.say(f"  {way:10}{self.about.get(way, '')}")
+            self.say(f"  {way:14}{self.about.get(way, '')}")
         self.say()
         for host in self.hosts:
             self.table(*host)
