@@ -9,7 +9,7 @@ help:
 	@echo 'make test          all tests (STAGES="apply model ..." for some of them; FULL=1: a day)'
 	@echo 'make bench         what it costs, beside the base kernel (ARCH=x86_64: of the other host; RECORD=1: keep the figures)'
 	@echo 'make benefit       what it gives, beside what else one could use (an hour; RECORD=1 as above)'
-	@echo 'make benefit-many  the same where many guests share too little memory (two hours, root; RECORD=1 as above)'
+	@echo 'make benefit-many  the same where many guests share too little memory (hours, root; RECORD=1 as above)'
 	@echo 'make kvm-check     the tests of the other host, on a machine that has KVM'
 	@echo 'make mutants       take each hook away, and see which test notices (two hours)'
 	@echo 'make shell         the same guest with a shell'

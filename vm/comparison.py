@@ -8,9 +8,10 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt    # noqa: E402
 
 PERIOD = 5                              # seconds: of the clock, and of whoever reclaims in other ways
+IDLE = 2 * PERIOD                       # what the clock has not seen used on two visits is idle to it
 SINGLE = "page_reporting.page_reporting_order=0"
 # however much is free, and without a limit on its time, as that of an emulated processor is not real time
-DAMON = {"wmarks_high": 1000, "wmarks_mid": 999, "wmarks_low": 0, "min_age": PERIOD * 1000000, "quota_ms": 0, "enabled": "Y"}
+DAMON = {"wmarks_high": 1000, "wmarks_mid": 999, "wmarks_low": 0, "min_age": IDLE * 1000000, "quota_ms": 0, "enabled": "Y"}
 
 
 def make_group(guest):

@@ -41,18 +41,18 @@ PRESENT, SWAPPED = 1 << 63, 1 << 62         # of an entry of pagemap
 
 
 @contextlib.contextmanager
-def swap(path, size):
-    """A device of `size` MB to swap to, where there is none that is large enough."""
+def swap(path, size, own=False):
+    """A device of `size` MB to swap to, where there is none that is large enough, or before all others."""
     with open("/proc/swaps", encoding="ascii") as f:
         free = sum(int(line.split()[-3]) - int(line.split()[-2]) for line in f.readlines()[1:])
-    if free >= size << 10:
+    if free >= size << 10 and not own:
         yield
         return
     try:
         with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as f:
             os.posix_fallocate(f.fileno(), 0, size << 20)
         subprocess.run(["/sbin/mkswap", path], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(["/sbin/swapon", path], check=True)
+        subprocess.run(["/sbin/swapon", *(["-p", "32767"] if own else []), path], check=True)
         try:
             yield
         finally:
@@ -197,20 +197,32 @@ def swapped(guest):
         return next(int(line.split()[1]) << 10 for line in f if line.startswith("VmSwap:"))
 
 
-def lazy_frames(guest, states=("lazy",)):
-    """Of the frames in these states: how many are there, in swap, and dropped by the kernel; of those that were lazy, too."""
-    count = {"there": 0, "swapped": 0, "dropped": guest.qmp("query-balloon-page-state")["dropped"] // PAGE}    # as far as QEMU knows
+def frames_in(guest, states):
+    """Runs of frames in these states: the first one of each, and how many."""
     step = 4096
-    with open(f"/proc/{guest.process.pid}/pagemap", "rb", buffering=0) as pagemap:
-        for start in range(0, guest.memory, step * PAGE):
-            frames = []
-            for run in guest.qmp("query-balloon-page-state-frames", address=start, count=step):
-                frames += [run["state"] in states] * run["count"]
-            pagemap.seek((guest.ram + start) // PAGE * 8)
-            for lazy, entry in zip(frames, array.array("Q", pagemap.read(step * 8))):
-                if lazy:
-                    count["there" if entry & PRESENT else "swapped" if entry & SWAPPED else "dropped"] += 1
+    for start in range(0, guest.memory // PAGE, step):
+        first = start
+        for run in guest.qmp("query-balloon-page-state-frames", address=start * PAGE, count=step):
+            if run["state"] in states:
+                yield first, run["count"]
+            first += run["count"]
+
+
+def where(guest, runs):
+    """Of these frames: how many are there, in swap, and neither."""
+    count = {"there": 0, "swapped": 0, "gone": 0}
+    with open(f"/proc/{guest.process.pid}/pagemap", "rb") as pagemap:
+        for first, number in runs:
+            pagemap.seek((guest.ram // PAGE + first) * 8)
+            for entry in array.array("Q", pagemap.read(number * 8)):
+                count["there" if entry & PRESENT else "swapped" if entry & SWAPPED else "gone"] += 1
     return count
+
+
+def lazy_frames(guest):
+    """Of the lazy frames: how many are there, in swap, and dropped by the kernel; of those that were lazy, too."""
+    count = where(guest, frames_in(guest, ("lazy",)))
+    return {**count, "dropped": count["gone"] + guest.qmp("query-balloon-page-state")["dropped"] // PAGE}       # as far as QEMU knows
 
 
 def fill(guest):

@@ -5,16 +5,19 @@
  *   work make DIR FILES_MB DB_MB		make its files in DIR
  *   work load DIR				read all, and have the database in memory (/tmp)
  *   work run DIR SECONDS SEED		serve requests
+ *   work cache DIR			which frames are clean page cache: "FIRST NUMBER" a line
  *
  * A request reads a piece of 64 KB of the files, the n-th most popular of them with a probability
  * of 1/n, and changes eight records of the database, which is anonymous memory. Each sixteenth
  * writes a record to a journal and waits until it is on the disk, each sixty-fourth compresses what
- * it has read, in a process of its own. All that is read is checked.
+ * it has read, in a process of its own. The number of each page and
+ * record that is read is checked.
  *
  * Output of run: "requests N", and "at MICROSECONDS N" for each class of durations, a quarter of
  * a power of two wide.
  */
 #define _GNU_SOURCE
+#include <linux/kernel-page-flags.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -193,6 +196,34 @@ static void run(int seconds)
 	}
 }
 
+/* Cache that the guest can read again, whether or not it is idle */
+static void clean_cache(void)
+{
+	const uint64_t lru = 1ULL << KPF_LRU;
+	const uint64_t other = 1ULL << KPF_DIRTY | 1ULL << KPF_WRITEBACK | 1ULL << KPF_ANON | 1ULL << KPF_SWAPBACKED;
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	uint64_t *flags = (uint64_t *)buf;
+	unsigned long first = 0, number = 0, pfn = 0;
+	ssize_t n;
+
+	must(fd >= 0, "/proc/kpageflags");
+	while ((n = read(fd, flags, PIECE)) > 0) {
+		for (size_t i = 0; i < n / sizeof(*flags); i++, pfn++) {
+			if ((flags[i] & lru) && !(flags[i] & other)) {
+				if (!number)
+					first = pfn;
+				number++;
+			} else if (number) {
+				printf("%lu %lu\n", first, number);
+				number = 0;
+			}
+		}
+	}
+	if (number)
+		printf("%lu %lu\n", first, number);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	buf = mmap(NULL, PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -209,11 +240,13 @@ int main(int argc, char **argv)
 	} else if (!strcmp(argv[1], "run") && argc == 5) {
 		state = strtoull(argv[4], NULL, 0) * 0x9e3779b97f4a7c15ULL | 1;
 		run(atoi(argv[3]));
+	} else if (!strcmp(argv[1], "cache") && argc == 3) {
+		clean_cache();
 	} else {
 		goto usage;
 	}
 	return 0;
 
 usage:
-	errx(2, "usage: work make DIR FILES_MB DB_MB, work load DIR, work run DIR SECONDS SEED");
+	errx(2, "usage: work make DIR FILES_MB DB_MB, work load DIR, work run DIR SECONDS SEED, work cache DIR");
 }
