@@ -141,6 +141,7 @@ def reipl(boot, guest):
         what, command = what + " from disk", RESTARTS[what]
         kind = guest.out("cat /sys/firmware/reipl/reipl_type")
         boot.tap.point(kind == "ccw", f"{boot.name}: this kernel was loaded from a disk ({kind})")
+        guest.sh("dd if=/dev/zero of=/mnt/test/more bs=1M count=200 2>/dev/null; sync")    # so that cache is everywhere
         discard_all(boot, guest, what)
         low = low_discarded(guest, LOADED << 20)
         boot.tap.point(low > 200, f"{boot.name}: {low} of them in memory that the loader writes to (more than 200)")
