@@ -286,7 +286,7 @@ struct page_hint_waiting {
 };
 
 /* As often as it takes, and for somebody who can try later */
-#define PAGE_HINT_NO_LIMIT	UINT_MAX
+#define PAGE_HINT_NO_LIMIT	0
 #define PAGE_HINT_TRIES_SETTLE	100
 
 /* The host was busy. The lock is not held, as others may want what hashes to it. */
@@ -353,7 +353,8 @@ again:
 		answer = page_hint_host->set_stable(folio_pfn(folio), nr);
 		if (unlikely(answer == -EBUSY)) {
 			raw_spin_unlock_irqrestore(lock, flags);
-			if (!may_wait || waiting.tries >= tries)
+			if (!may_wait || (tries != PAGE_HINT_NO_LIMIT &&
+					  waiting.tries >= tries))
 				return PAGE_HINT_UNKNOWN;
 			/* The caller's reference keeps the folio what it is. */
 			page_hint_wait(folio_pfn(folio), &waiting);

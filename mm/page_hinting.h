@@ -14,6 +14,16 @@ DECLARE_STATIC_KEY_FALSE(page_hint_used_key);
 #define __PG_VOLATILE	(BIT(PG_hinted) | BIT(PG_discard))
 #define __PG_LOST	BIT(PG_discard)
 
+/*
+ * What is true of one frame of such a block is true of all: it is there, and
+ * online, or not. A hole or a device may be smaller than a pageblock.
+ */
+#ifdef CONFIG_SPARSEMEM
+#define PAGE_HINT_BLOCK	min(pageblock_nr_pages, PAGES_PER_SUBSECTION)
+#else
+#define PAGE_HINT_BLOCK	pageblock_nr_pages
+#endif
+
 static inline unsigned long page_hint_state(const struct folio *folio)
 {
 	return READ_ONCE(folio->flags.f) & __PG_HINTING;

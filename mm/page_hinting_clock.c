@@ -93,6 +93,8 @@
 
 /* How long a restart waits for all to be stable */
 #define PAGE_HINT_REBOOT_WAIT	(2 * HZ)
+/* And a suspend, as for a task that does not freeze */
+#define PAGE_HINT_SLEEP_WAIT	(20 * HZ)
 
 /*
  * Protects all below. Folios are armed and made volatile only by its owner, so
@@ -107,6 +109,10 @@ enum page_hint_mode page_hint_wanted = PAGE_HINT_MODE_UNUSED;
 static bool page_hint_present;
 /* The machine is being suspended, or its image is being taken or restored. */
 static bool page_hint_sleeping;
+/* By then it has to be done, in jiffies. */
+static unsigned long page_hint_sleep_by;
+/* The host is not to be trusted, and hinting is not off yet. */
+static bool page_hint_failing;
 /* Set without the mutex, for its owner to be quick. Never cleared. */
 static bool page_hint_rebooting;
 /* Set in any context, and never cleared: the host is not to be trusted. */
@@ -450,7 +456,7 @@ static unsigned long page_hint_visit(struct page *page, unsigned long pfn,
 /* Return: the number of frames that are dealt with, or are not there. */
 static unsigned long page_hint_visit_block(unsigned long pfn, unsigned long nr)
 {
-	unsigned long end = min(pfn + nr, ALIGN(pfn + 1, pageblock_nr_pages));
+	unsigned long end = min(pfn + nr, ALIGN(pfn + 1, PAGE_HINT_BLOCK));
 	unsigned long start = pfn, covered;
 	struct page *page;
 
@@ -631,29 +637,33 @@ static unsigned long page_hint_settle_block(unsigned long pfn,
  * on what it is about to free until other I/O is done, and that may be never. So
  * may be what the host takes for a folio, if it has died or its device is gone.
  * Memory hotplug must not have to wait for that. A task gives up if it is killed.
- * A restart must not depend on it, either, and waits for a second in all, and who
- * wants to suspend for as long as he would for a task that does not freeze.
+ * A restart must not depend on it, either, and waits for a second in all, as does
+ * who will try again, and who wants to suspend for as long as he would for a task
+ * that does not freeze.
  *
  * Return: false if some may still be volatile.
  */
 static bool page_hint_settle_all(void)
 {
-	unsigned int ticks = page_hint_sleeping ? 20 * HZ : HZ;
 	unsigned long pfn = 0;
+	unsigned int ticks = HZ;
 	unsigned long end;
 
 	lockdep_assert_held(&page_hint_mutex);
 
 	while (pfn < max_pfn) {
-		end = min(max_pfn, ALIGN(pfn + 1, pageblock_nr_pages));
+		end = min(max_pfn, ALIGN(pfn + 1, PAGE_HINT_BLOCK));
 		pfn = page_hint_settle_block(pfn, end);
 		cond_resched();
 		if (pfn == end)
 			continue;
 		if (fatal_signal_pending(current))
 			return false;
-		if ((READ_ONCE(page_hint_rebooting) || page_hint_sleeping) &&
+		if ((READ_ONCE(page_hint_rebooting) || page_hint_failing) &&
 		    !ticks--)
+			return false;
+		if (page_hint_sleeping &&
+		    time_after(jiffies, page_hint_sleep_by))
 			return false;
 		schedule_timeout_uninterruptible(1);
 	}
@@ -738,6 +748,17 @@ static struct notifier_block page_hint_reboot_nb = {
 	.notifier_call = page_hint_reboot,
 };
 
+/* Who has the mutex may wait for reclaim. Return: false if that takes too long. */
+static bool page_hint_lock_by(unsigned long end)
+{
+	while (!mutex_trylock(&page_hint_mutex)) {
+		if (fatal_signal_pending(current) || time_after(jiffies, end))
+			return false;
+		schedule_timeout_uninterruptible(1);
+	}
+	return true;
+}
+
 /*
  * An image of memory must not be taken or restored with frames in it that the
  * host may take, or has taken: it knows nothing of the image. Nor does it of a
@@ -749,28 +770,33 @@ static struct notifier_block page_hint_reboot_nb = {
 static int page_hint_pm(struct notifier_block *nb, unsigned long action,
 			void *data)
 {
+	unsigned long end = jiffies + PAGE_HINT_SLEEP_WAIT;
 	int err = 0;
 
-	mutex_lock(&page_hint_mutex);
 	switch (action) {
 	case PM_HIBERNATION_PREPARE:
 	case PM_SUSPEND_PREPARE:
 	case PM_RESTORE_PREPARE:
+		if (!page_hint_lock_by(end))
+			return notifier_from_errno(-EBUSY);
 		page_hint_sleeping = true;
+		page_hint_sleep_by = end;
 		if (page_hint_mode == PAGE_HINT_MODE_ON)
 			err = page_hint_set_mode(PAGE_HINT_MODE_UNUSED);
 		if (err)
 			page_hint_sleeping = false;
+		mutex_unlock(&page_hint_mutex);
 		break;
 	case PM_POST_HIBERNATION:
 	case PM_POST_SUSPEND:
 	case PM_POST_RESTORE:
+		mutex_lock(&page_hint_mutex);
 		page_hint_sleeping = false;
 		if (page_hint_present && !READ_ONCE(page_hint_rebooting))
 			page_hint_set_mode(page_hint_wanted);
+		mutex_unlock(&page_hint_mutex);
 		break;
 	}
-	mutex_unlock(&page_hint_mutex);
 	return notifier_from_errno(err);
 }
 
@@ -784,21 +810,28 @@ late_initcall(page_hint_pm_init);
 /*
  * If it does not make a frame stable, even when asked again and again, there is
  * nothing left that could be done about that: the frame will be used, and the host
- * may take it at any time.
+ * may take it at any time. It may never be done with taking a frame, either, while
+ * others want the mutex, so this waits without it.
  */
 static void page_hint_failed_work(struct work_struct *work)
 {
-	pr_err("the host has refused to change the state of a frame, and is not told anything any more\n");
+	int err;
+
+	pr_err_once("the host has refused to change the state of a frame, and is not told anything any more\n");
 	mutex_lock(&page_hint_mutex);
-	page_hint_set_mode(PAGE_HINT_MODE_OFF);
+	page_hint_failing = true;
+	err = page_hint_set_mode(PAGE_HINT_MODE_OFF);
+	page_hint_failing = false;
 	mutex_unlock(&page_hint_mutex);
+	if (err)
+		queue_delayed_work(system_dfl_wq, to_delayed_work(work), HZ);
 }
 
-static DECLARE_WORK(page_hint_failed_do, page_hint_failed_work);
+static DECLARE_DELAYED_WORK(page_hint_failed_do, page_hint_failed_work);
 
 static void page_hint_failed_raise(struct irq_work *work)
 {
-	queue_work(system_dfl_wq, &page_hint_failed_do);
+	queue_delayed_work(system_dfl_wq, &page_hint_failed_do, 0);
 }
 
 static DEFINE_IRQ_WORK(page_hint_failed_irq_work, page_hint_failed_raise);

@@ -2,9 +2,12 @@
 """The other host: page states shared with the balloon device, on x86-64 and arm64."""
 
 import re
+import time
 
 from boot import HOSTS, Program, has_part, host
-from machines import ACCEL
+from leave import KPF_VOLATILE
+from machines import ACCEL, PAGE
+from vm import flatten
 
 MODES = ("instant", "random")
 # KVM does not make a compare-and-swap that traps, as those on the array do in the others, one operation.
@@ -66,6 +69,25 @@ def everything(boot, guest):
             under(boot, guest, mode, lru, boot.cpus * 100 + i, ALL)
 
 
+def hole(boot, guest):
+    """Memory that begins in the middle of a pageblock. The clock begins anywhere. Who switches off has to find what it has made volatile."""
+    guest.sh("dd if=/dev/urandom of=/mnt/test/file bs=1M count=96 2>/dev/null; sync")
+    guest.control("period_ms", 1000)
+    found, end = 0, time.time() + 60
+    while found < 1000 and time.time() < end:
+        time.sleep(1)
+        lines = guest.out(f"/selftests/page_hinting/page_hinting_free --pages {KPF_VOLATILE}").splitlines()
+        runs = (map(int, line.split()[:2]) for line in lines)
+        found = sum(n for pfn, n in runs if any(first <= pfn * PAGE < first + (HOLE << 20) for first in AFTER))
+    boot.check(found >= 1000, f"{found} pages are volatile that are behind holes (at least 1000)")
+    guest.control("mode", "off")
+    guest.sh("echo 1 >/proc/sys/vm/stat_refresh")
+    left = guest.vmstat()["nr_volatile"], flatten(guest.stats())["volatile"]
+    boot.check(not any(left), "when it is off, nothing is volatile, neither for the guest nor for the host", left)
+    guest.control("mode", "on")
+    under(boot, guest, "random", "n", 1, {"page_hinting_test": "switch_off_and_on read_random mmap_read"})
+
+
 def simulated(boot, guest):
     """No device, but a thread of the kernel that plays the hypervisor."""
     for mode, name, tests in (("sweep", "page_hinting_test", ""), ("sweep", "page_hinting_stress", ""),
@@ -87,12 +109,17 @@ def machine(kernel, cpus, **options):
     return {"arch": "x86_64", "kernel": kernel, "cpus": cpus, "memory": 256, "append": "page_hinting=on", **options}
 
 
+# Every 16 MB from 64 on, the first half of a pageblock is missing.
+HOLE = 2
+AFTER = [(start + HOLE) << 20 for start in range(64, 256, 16)]
+HOLES = "memmap=" + ",".join(f"{HOLE}M${hex(first - (HOLE << 20))}" for first in AFTER)
 SIMULATED = "page_hinting=on page_hinting_sim=off"
 KUNIT = "kunit.enable=1 kunit.autorun=1"
 DISKS = (("test", 1024, "ext4"), ("rawswap", 64, "raw"), ("rawdisk", 16, "ext4-1k"))
 BOOTS = {
     "shared": (shared, machine("run", 4)),
     "shared-1cpu": (shared, machine("run", 1, default=False)),
+    "shared-hole": (hole, machine("hole", 2, default=False, append="page_hinting=on " + HOLES, disks=DISKS)),
     "shared-lazy": (shared, machine("run", 4, default=False, options=["page-state-lazy=on"])),
     "shared-checks": (checks, machine("test", 4, default=False)),
     "shared-all": (everything, machine("test", 4, default=False, disks=DISKS)),

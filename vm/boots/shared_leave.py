@@ -9,7 +9,7 @@ import time
 from itertools import dropwhile
 
 from boot import adverse, has_part
-from leave import HINTING, PAGES, judge, same, write_file
+from leave import HINTING, PAGES, freeze, judge, same, write_file
 from machines import ACCEL, X86
 from vm import VmError, command_line, flatten
 
@@ -82,6 +82,22 @@ def unbind(boot, guest, digest):
     same(boot, guest, digest, "the driver went")
     guest.sh(f"echo {device} >{BALLOON}/bind")
     back(boot, guest, "the driver came back", digest)
+
+
+def held(boot, guest, digest):
+    """Somebody switches off, and waits for a folio that nobody can get. A machine that is to suspend does not wait for ever."""
+    guest.set(mode="pager")
+    guest.passes(3)
+    freeze(boot, guest, range(0))
+    guest.sh(f"(echo off >{HINTING}/mode) >/dev/null 2>&1 & sleep 1; echo freezer >/sys/power/pm_test")
+    start = time.time()
+    status, text = guest.sh("echo mem 2>&1 >/sys/power/state", check=False)
+    took = time.time() - start
+    boot.check(status and "busy" in text and took < 120, f"what cannot be made stable keeps a machine from being suspended, and it says so after {took:.0f} s", text)
+    guest.sh(f"echo none >/sys/power/pm_test; killall sleep; for i in $(seq 60); do [ $(cat {HINTING}/mode) = off ] && break; sleep 1; done")
+    settled(boot, guest, "all is off")
+    guest.sh(f"echo on >{HINTING}/mode")
+    back(boot, guest, "who waited has got it", digest)
 
 
 # What is to be tested, and whether the device is told to sleep, too
@@ -158,7 +174,7 @@ def kexec(boot, guest, digest):
 
 def leave(boot, guest):
     digest = write_file(guest)
-    for way in (unbind, tested, suspend, hibernate, kexec):
+    for way in (unbind, held, tested, suspend, hibernate, kexec):
         way(boot, guest, digest)
 
 
