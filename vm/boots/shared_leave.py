@@ -84,22 +84,6 @@ def unbind(boot, guest, digest):
     back(boot, guest, "the driver came back", digest)
 
 
-def held(boot, guest, digest):
-    """Somebody switches off, and waits for a folio that nobody can get. A machine that is to suspend does not wait for ever."""
-    guest.set(mode="pager")
-    guest.passes(3)
-    freeze(boot, guest, range(0))
-    guest.sh(f"(echo off >{HINTING}/mode) >/dev/null 2>&1 & sleep 1; echo freezer >/sys/power/pm_test")
-    start = time.time()
-    status, text = guest.sh("echo mem 2>&1 >/sys/power/state", check=False)
-    took = time.time() - start
-    boot.check(status and "busy" in text and took < 120, f"what cannot be made stable keeps a machine from being suspended, and it says so after {took:.0f} s", text)
-    guest.sh(f"echo none >/sys/power/pm_test; killall sleep; for i in $(seq 60); do [ $(cat {HINTING}/mode) = off ] && break; sleep 1; done")
-    settled(boot, guest, "all is off")
-    guest.sh(f"echo on >{HINTING}/mode")
-    back(boot, guest, "who waited has got it", digest)
-
-
 # What is to be tested, and whether the device is told to sleep, too
 LEVELS = {"freezer": False, "devices": True, "core": True}
 
@@ -174,8 +158,24 @@ def kexec(boot, guest, digest):
 
 def leave(boot, guest):
     digest = write_file(guest)
-    for way in (unbind, held, tested, suspend, hibernate, kexec):
+    for way in (unbind, tested, suspend, hibernate, kexec):
         way(boot, guest, digest)
+
+
+def held(boot, guest):
+    """Somebody switches off, and waits for a folio that nobody can get. A machine that is to suspend does not wait for ever."""
+    digest = write_file(guest)
+    ready(boot, guest, "nobody can get one of them")
+    freeze(boot, guest, range(0))
+    guest.sh(f"(echo off >{HINTING}/mode) >/dev/null 2>&1 & sleep 1; echo freezer >/sys/power/pm_test")
+    start = time.time()
+    status, text = guest.sh("echo mem 2>&1 >/sys/power/state", check=False)
+    took = time.time() - start
+    boot.check(status and "busy" in text and took < 120, f"what cannot be made stable keeps a machine from being suspended, and it says so after {took:.0f} s", text)
+    guest.sh(f"echo none >/sys/power/pm_test; killall sleep; for i in $(seq 60); do [ $(cat {HINTING}/mode) = off ] && break; sleep 1; done")
+    settled(boot, guest, "all is off")
+    guest.sh(f"echo on >{HINTING}/mode")
+    back(boot, guest, "who waited has got it", digest)
 
 
 def plug(guest):
@@ -236,5 +236,6 @@ DISKS = (("test", 512, "ext4"), ("boot", 96, "boot"), ("rawswap", 256, "raw"))
 BOOTS = {
     "shared-leave": (leave, machine(append=ON, disks=DISKS, sleeps=True)),
     "shared-leave-lazy": (leave, machine(append=ON, disks=DISKS, sleeps=True, options=["page-state-lazy=on"])),
+    "shared-held": (held, machine(kernel="test", append=ON, disks=DISKS, sleeps=True)),
     "shared-hotplug": (hotplug, machine(append="page_hinting=on", dimms=DIMM, allow=[r"min_free_kbytes is not updated"])),
 } if has_part(6) else {}
