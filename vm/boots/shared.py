@@ -71,14 +71,15 @@ def everything(boot, guest):
 
 def hole(boot, guest):
     """Memory that begins in the middle of a pageblock. The clock begins anywhere. Who switches off has to find what it has made volatile."""
-    guest.sh("dd if=/dev/urandom of=/mnt/test/file bs=1M count=96 2>/dev/null; sync")
+    # more than there is memory: at first, what is behind holes is taken for what the kernel cannot move
+    guest.sh("dd if=/dev/urandom of=/mnt/test/file bs=1M count=220 2>/dev/null; sync")
     guest.control("period_ms", 1000)
     found, end = 0, time.time() + 60
     while found < 1000 and time.time() < end:
         time.sleep(1)
         lines = guest.out(f"/selftests/page_hinting/page_hinting_free --pages {KPF_VOLATILE}").splitlines()
-        runs = (map(int, line.split()[:2]) for line in lines)
-        found = sum(n for pfn, n in runs if any(first <= pfn * PAGE < first + (HOLE << 20) for first in AFTER))
+        runs = [[int(n) * PAGE for n in line.split()[:2]] for line in lines]
+        found = sum(max(0, min(start + size, first + HOLE) - max(start, first)) for start, size in runs for first in AFTER) // PAGE
     boot.check(found >= 1000, f"{found} pages are volatile that are behind holes (at least 1000)")
     guest.control("mode", "off")
     guest.sh("echo 1 >/proc/sys/vm/stat_refresh")
@@ -109,10 +110,10 @@ def machine(kernel, cpus, **options):
     return {"arch": "x86_64", "kernel": kernel, "cpus": cpus, "memory": 256, "append": "page_hinting=on", **options}
 
 
-# Every 16 MB from 64 on, the first half of a pageblock is missing.
-HOLE = 2
-AFTER = [(start + HOLE) << 20 for start in range(64, 256, 16)]
-HOLES = "memmap=" + ",".join(f"{HOLE}M${hex(first - (HOLE << 20))}" for first in AFTER)
+# Every 8 MB from 64 on, the first half of a pageblock is missing.
+HOLE = 2 << 20
+AFTER = [(start << 20) + HOLE for start in range(64, 256, 8)]
+HOLES = "memmap=" + ",".join(f"{HOLE >> 20}M${hex(first - HOLE)}" for first in AFTER)
 SIMULATED = "page_hinting=on page_hinting_sim=off"
 KUNIT = "kunit.enable=1 kunit.autorun=1"
 DISKS = (("test", 1024, "ext4"), ("rawswap", 64, "raw"), ("rawdisk", 16, "ext4-1k"))
