@@ -27,8 +27,13 @@ run() {
 }
 skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
 
-# Files of the repository, also those that are not committed yet. Where there is no git: all.
-files() { git ls-files --cached --others --exclude-standard 2>/dev/null | sort -u | while read -r f; do [[ ! -f $f ]] || echo "$f"; done; }
+# Files of the repository, also those that are not committed yet. Where git knows nothing of it: all.
+files() {
+	{
+		git ls-files --cached --others --exclude-standard 2>/dev/null ||
+			find . -path ./.git -prune -o -path ./results/last -prune -o -type f -printf '%P\n'
+	} | sort -u | while read -r f; do [[ ! -f $f ]] || echo "$f"; done
+}
 
 headers() {
 	local p i=0 f
@@ -206,7 +211,10 @@ shell_scripts() {
 		[[ $f == *.sh ]] || head -n 1 "$f" 2>/dev/null | grep -aq '^#!.*\b\(ba\|da\)\?sh\b' || continue
 		list+=("$f")
 	done < <(files | grep -v '^patches/\|\.\(png\|gz\|img\)$')
-	printf '%s\0' "${list[@]}" | xargs -0 -P "$JOBS" -n 8 shellcheck -f gcc || true
+	((${#list[@]})) || echo "no files"
+	# 123: it has found something, which is printed
+	attempt xargs -0 -P "$JOBS" -n 8 shellcheck -f gcc < <(printf '%s\0' "${list[@]}")
+	((rc == 0 || rc == 123)) || echo "exit status $rc"
 }
 
 python_files() {
@@ -215,11 +223,14 @@ python_files() {
 		[[ $f == *.py ]] || head -n 1 "$f" 2>/dev/null | grep -aq '^#!.*python3' || continue
 		list+=("$f")
 	done < <(files | grep -v '^patches/\|\.\(png\|gz\|img\)$')
-	pyflakes3 "${list[@]}" 2>&1 || true
+	((${#list[@]})) || echo "no files"
+	attempt pyflakes3 "${list[@]}" 2>&1
+	((rc <= 1)) || echo "exit status $rc"
 }
 
 # Own files only: patches have their own rules (and checkpatch).
 whitespace() {
+	[[ -n $(files) ]] || echo "no files"
 	{ files | grep -v '^patches/.*\.patch$\|\.\(png\|svg\|gz\|img\)$' || true; } | while read -r f; do
 		grep -HnI '[[:blank:]]$' "$f" || true
 		if [[ -s $f && -n $(tail -c 1 "$f" | tr -d '\n\0') ]]; then echo "$f: no newline at the end"; fi

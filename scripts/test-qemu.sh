@@ -56,12 +56,15 @@ chosen() { [[ $names = '  ' || $names = *" $1 "* ]]; }
 
 # try NAME TEST [ARGUMENTS OF QEMU]
 try() {
-	local name=$1 test=$2
+	local name=$1 test=$2 before=$tests
 	shift 2
 	chosen "$name" || return 0
 	[[ -x $tmp/$test ]] ||
 		"${CROSS}gcc" "${flags[@]}" "$src/s390x/$test.c" "${common[@]}" -nostdlib -static -o "$tmp/$test"
-	renumber < <(python3 "$src/s390x/page-hinting.py" --qemu "$qemu" --name "$name" "$tmp/$test" -- "$@" 2>&1)
+	renumber < <(python3 "$src/s390x/page-hinting.py" --qemu "$qemu" --name "$name" "$tmp/$test" -- "$@" 2>"$tmp/stderr" ||
+		echo "not ok 0 - $name: exit status $?")
+	if [[ -s $tmp/stderr ]]; then sed 's/^/# /' "$tmp/stderr"; fi
+	if ((tests == before)); then renumber <<<"not ok 0 - $name: no test was run"; fi
 }
 
 # try_qtest NAME TEST PROGRAM: QMP commands and devices, as "make check" of QEMU tests them

@@ -138,12 +138,11 @@ def offline(boot, guest):
         for _ in range(3):
             status, _ = guest.sh(f"echo 0 >{memory}/{block}online", check=False)
             if not status:
+                guest.discard(unused=True, volatile=False)
+                guest.sh(f"echo 1 >{memory}/{block}online")
+                done += 1
                 break
-        else:
-            continue
-        guest.discard(unused=True, volatile=False)
-        guest.sh(f"echo 1 >{memory}/{block}online; echo 5 >/proc/sys/kernel/printk")
-        done += 1
+        guest.sh("echo 5 >/proc/sys/kernel/printk")
     boot.tap.point(done, f"{boot.name}: {done} blocks of memory were offline and are online again")
     census(boot, guest, "online again")
 

@@ -100,10 +100,11 @@ def simulated(boot, guest):
 def kunit(boot, guest):
     """The tests have run when the kernel booted."""
     lines = guest.out("cat /sys/kernel/debug/kunit/page_hinting/results").splitlines()
-    found = [re.match(r" {4}(not )?ok \d+ (\S+)( # SKIP)?", line) for line in lines]
-    for m in filter(None, found):
+    found = [m for line in lines if (m := re.match(r" {4}(not )?ok \d+ (\S+)( # SKIP)?", line))]
+    for m in found:
         boot.tap.point(not m[1] and not m[3], f"{boot.name}: {m[2]}")
-    boot.tap.point(any(found), f"{boot.name}: there were tests")
+    plans = [int(m[1]) for line in lines if (m := re.match(r" {4}1\.\.(\d+)$", line))]
+    boot.check(found and plans == [len(found)] and lines[-1].startswith("ok "), f"{len(found)} tests were run, and the suite is fine", plans, lines[-1:])
 
 
 def machine(kernel, cpus, **options):
