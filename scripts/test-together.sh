@@ -96,17 +96,29 @@ check "the cache is not removed when any of it is in use" refused "is in use; no
 check "a directory for results that is in use is refused" refused "is in use by another run" env LINUX="$linux" "$TOP/vm/test" --out "$old" none
 exec {used}>&-
 
-# Downloads that take their time, of packages that do not exist
+# Downloads that take until they may go on, of packages that do not exist
 apt_private_update() { :; }
 apt_private() {
 	case $* in
 	*showsrc*) echo "Version: 1.0-1" ;;
-	*) echo half >package_1.0.orig.tar.xz; sleep 0.5; echo all >package_1.0.orig.tar.xz ;;
+	*)
+		echo half >package_1.0.orig.tar.xz
+		until [[ -e $work/go ]]; do sleep 0.05; done
+		echo all >package_1.0.orig.tar.xz
+		;;
 	esac
 }
 download() { cat "$(apt_orig package .)" 2>/dev/null; }
 half() { until find "$CACHE/downloads/$1" -name '*.orig.tar.*' 2>/dev/null | grep -q .; do sleep 0.05; done; }
-download_both() { download >"$work/one.out" & half package; download >"$work/two.out"; wait; says all all; }
+download_both() {
+	download >"$work/one.out" &
+	half package
+	{ sleep 0.5; touch "$work/go"; } &
+	download >"$work/two.out"
+	wait
+	rm "$work/go"
+	says all all
+}
 check "nobody gets half of a download" download_both
 cut_short() {
 	local child
