@@ -199,9 +199,9 @@ class Report:
 
     def table_pager(self):
         self.say("The host's pager (in real time): how often it counts what is resident, and stops all vCPUs; how long that takes, and which")
-        self.say("share of the time that is. What is looked at with all vCPUs stopped, and in vain, is bounded once there is a file for pages.")
+        self.say("share of the time that is")
         self.say(f"{'':32}{'counts/s':>10}{'median ms':>11}{'longest':>9}{'share':>9}{'stops/s':>10}{'median ms':>11}{'longest':>9}{'share':>9}")
-        for boot in dict.fromkeys(b for p, b, _ in self.data if p == "pager"):
+        for boot in sorted(dict.fromkeys(b for p, b, _ in self.data if p == "pager"), key=lambda boot: list(PAGER).index(boot.split(",")[0])):
             cells = ""
             for kind in ("look", "wait"):
                 often, median, longest, share = (self.value(boot, kind + w, "pager") for w in ("s_per_second", "_median_ns", "_longest_ns", "_share"))
