@@ -622,6 +622,11 @@ def built(script, *args, arch="s390"):
     return built_by("scripts/" + script, *args, arch=arch)
 
 
+def of_base(base):
+    """What the name of a result ends with, for a kernel that is not the usual one."""
+    return "" if base == "7.3" else "-" + base
+
+
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "page-hinting")
 
 
