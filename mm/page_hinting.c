@@ -308,6 +308,26 @@ static __always_inline void page_hint_waited(unsigned long pfn,
 		trace_page_hint_waited(pfn, local_clock() - waiting->start);
 }
 
+static notrace int page_hint_try_free(unsigned long pfn, unsigned long nr)
+{
+	const struct page_hint_ops *host = page_hint_host;
+
+	return host->set_free ? host->set_free(pfn, nr) :
+				host->set_stable(pfn, nr);
+}
+NOKPROBE_SYMBOL(page_hint_try_free);
+
+/* The host may have to read a folio to tell what is left of it. */
+static notrace int page_hint_try_stable(struct folio *folio, unsigned long nr)
+{
+	unsigned long pfn = folio_pfn(folio);
+
+	if (likely(!folio_contain_hwpoisoned_page(folio)))
+		return page_hint_host->set_stable(pfn, nr);
+	return page_hint_try_free(pfn, nr) ?: 1;
+}
+NOKPROBE_SYMBOL(page_hint_try_stable);
+
 /*
  * Not to be traced or probed: a BPF program with the build ID of a user stack
  * looks up the page cache, and would meet the lock held on this very CPU. For
@@ -350,7 +370,7 @@ again:
 		 * barrier in folio_test_uptodate(): the content is not
 		 * accessed before that.
 		 */
-		answer = page_hint_host->set_stable(folio_pfn(folio), nr);
+		answer = page_hint_try_stable(folio, nr);
 		if (unlikely(answer == -EBUSY)) {
 			raw_spin_unlock_irqrestore(lock, flags);
 			if (!may_wait || (tries != PAGE_HINT_NO_LIMIT &&
@@ -380,15 +400,6 @@ again:
 	return result;
 }
 NOKPROBE_SYMBOL(page_hint_set_stable);
-
-static notrace int page_hint_try_free(unsigned long pfn, unsigned long nr)
-{
-	const struct page_hint_ops *host = page_hint_host;
-
-	return host->set_free ? host->set_free(pfn, nr) :
-				host->set_stable(pfn, nr);
-}
-NOKPROBE_SYMBOL(page_hint_try_free);
 
 /*
  * What becomes of the frames does not matter, but a host that is still taking
@@ -1009,9 +1020,13 @@ void page_hint_leave(void)
 		return;
 	for (pfn = 0; pfn < max_pfn; pfn++) {
 		page = pfn_to_online_page(pfn);
+		if (!page) {
+			/* There may be much more room than memory. */
+			pfn |= PAGE_HINT_BLOCK - 1;
+			continue;
+		}
 		/* The flags are set before a frame is volatile, and as long. */
-		if (!page ||
-		    (READ_ONCE(page->flags.f) & __PG_HINTING) != __PG_VOLATILE)
+		if ((READ_ONCE(page->flags.f) & __PG_HINTING) != __PG_VOLATILE)
 			continue;
 		nr = 1;
 		if (pfn_to_online_page(pfn + 1) == page + 1)

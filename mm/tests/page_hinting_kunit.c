@@ -344,6 +344,51 @@ static void page_hint_lazy_lost(struct kunit *test)
 	}
 }
 
+/* Whatever is in memory that has failed, nobody reads it to find that out. */
+static void page_hint_poisoned(struct kunit *test)
+{
+	unsigned int order = test_order(test);
+	struct folio *folio;
+	u8 *state;
+
+	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
+		kunit_skip(test, "needs CONFIG_MEMORY_FAILURE");
+	state = test_prepare(test, order, &folio);
+	test_set(state, test_byte(folio, PAGE_HINT_STATE_LAZY));
+	if (order)
+		folio_set_has_hwpoisoned(folio);
+	else
+		SetPageHWPoison(&folio->page);
+	folio_get(folio);
+	KUNIT_EXPECT_TRUE(test, folio_make_stable(folio));
+	KUNIT_EXPECT_EQ(test, page_hint_state(folio), __PG_LOST);
+	KUNIT_EXPECT_FALSE(test, folio_test_uptodate(folio));
+	if (order)
+		folio_clear_has_hwpoisoned(folio);
+	else
+		ClearPageHWPoison(&folio->page);
+	folio_put(folio);
+	KUNIT_EXPECT_EQ(test, test_again(test, order, state), 1);
+}
+
+/* A frame that is kept because it has failed is not volatile any more. */
+static void page_hint_memory_failure(struct kunit *test)
+{
+	struct test_host *host = test->priv;
+	struct folio *folio;
+	unsigned long pfn;
+	u8 *state;
+
+	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
+		kunit_skip(test, "needs CONFIG_MEMORY_FAILURE");
+	state = test_prepare(test, 0, &folio);
+	pfn = folio_pfn(folio);
+	KUNIT_EXPECT_EQ(test, memory_failure(pfn, MF_SW_SIMULATED), 0);
+	KUNIT_EXPECT_EQ(test, *state, 0);
+	KUNIT_EXPECT_EQ(test, host->inode->i_mapping->nrpages, 0);
+	KUNIT_EXPECT_EQ(test, unpoison_memory(pfn), 0);
+}
+
 /*
  * What is being taken makes its taker wait, until the doorbell has been rung, and
  * as often as it takes.
@@ -781,6 +826,8 @@ static struct kunit_case page_hint_test_cases[] = {
 	KUNIT_CASE_PARAM(page_hint_lost_is_evicted, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_lazy_kept, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_lazy_lost, test_order_gen_params),
+	KUNIT_CASE_PARAM(page_hint_poisoned, test_order_gen_params),
+	KUNIT_CASE(page_hint_memory_failure),
 	KUNIT_CASE_PARAM(page_hint_busy, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_busy_irqs_off, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_freed, test_order_gen_params),
