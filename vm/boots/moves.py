@@ -18,7 +18,7 @@ from vm import VmError, copy_image, fsck
 COLD, HOT, TAKE = 80, 16, 64
 TAKEN = TAKE - HOT << 20        # bytes that remain discarded at least, and those that remain volatile
 LEFT = (COLD - TAKE) << 19
-RATE = 16 << 20                 # bytes a second, so that the guest gets something done meanwhile
+RATE, SLOW = 16 << 20, 1 << 20  # bytes a second: that cannot be all before the guest has got something done
 MIGRATED = "it is being migrated"
 # Reads all of the hot files, writes and reads another one, and remembers what was wrong
 WORK = ("cd /mnt/test; n=0; while [ ! -e /tmp/stop ]; do md5sum -c /tmp/hot >/tmp/last 2>&1 || cat /tmp/last >>/tmp/bad; "
@@ -176,9 +176,13 @@ def blind(guest):
     guest.qmp("object-add", **{"qom-type": "balloon-adversary", "id": "adversary"})
 
 
-def open_target(boot, source):
+def bandwidth(source, before, postcopy):
+    source.qmp("migrate-set-parameters", **{"max-bandwidth": before, "max-postcopy-bandwidth": postcopy, "downtime-limit": 3000})
+
+
+def open_target(boot, source, rate):
     """Where the guest goes, and how to get there. Its vCPUs are stopped on arrival."""
-    source.qmp("migrate-set-parameters", **{"max-bandwidth": RATE, "max-postcopy-bandwidth": RATE // 4, "downtime-limit": 3000})
+    bandwidth(source, rate, SLOW)
     return boot.start(".target", incoming=True), "unix:" + os.path.join(boot.work, boot.name)
 
 
@@ -206,7 +210,7 @@ def migrate(boot, source):
     """Precopy, while the guest works; both hosts take what they can before and afterwards."""
     fill(source)
     regions = info(source)["regions"]
-    target, uri = open_target(boot, source)
+    target, uri = open_target(boot, source, SLOW)
     cancelled(boot, source, regions)
     adverse(target, "instant")          # but for now it must not
     target.qmp("migrate-incoming", uri=uri)
@@ -222,6 +226,7 @@ def migrate(boot, source):
     refuses(boot, source, "source, meanwhile")
     n = gets_on(boot, source, "meanwhile", n)
     boot.check(migration(source, "active", "completed")["status"] == "active", "the guest works while it is migrated")
+    bandwidth(source, RATE, SLOW)
     ram = migration(source, "completed")["ram"]
     boot.tap.note(f"{boot.name}: {ram['transferred'] >> 10} KB in {ram['dirty-sync-count']} rounds, {ram['duplicate']} pages without content")
     runstate(target, "paused")
@@ -240,7 +245,7 @@ def postcopy(boot, source):
     """The guest runs at its destination before its memory is there."""
     fill(source)
     regions = info(source)["regions"]
-    target, uri = open_target(boot, source)
+    target, uri = open_target(boot, source, RATE)
     blind(source)
     blind(target)
     try:
@@ -269,6 +274,7 @@ def postcopy(boot, source):
     n = gets_on(boot, target, "destination, meanwhile", n)
     boot.check(target.qmp("query-migrate")["status"] == "postcopy-active" and not info(target)["taken"],
                "destination: all of that while memory was arriving, and nothing was taken")
+    bandwidth(source, RATE, RATE)
     migration(source, "completed")
     migration(target, "completed")
     settled(boot, source, "source")

@@ -1437,21 +1437,39 @@ static void prepare(void)
 	find_journal();
 }
 
+static bool matches(const char *name, const char *pattern)
+{
+	size_t len = strlen(pattern);
+
+	if (len && pattern[len - 1] == '*')
+		return !strncmp(name, pattern, len - 1);
+	return !strcmp(name, pattern);
+}
+
 static bool selected(const char *name, int argc, char **argv)
 {
-	size_t len;
 	int i;
 
-	for (i = 1; i < argc; i++) {
-		len = strlen(argv[i]);
-		if (len && argv[i][len - 1] == '*') {
-			if (!strncmp(name, argv[i], len - 1))
-				return true;
-		} else if (!strcmp(name, argv[i])) {
+	for (i = 1; i < argc; i++)
+		if (matches(name, argv[i]))
 			return true;
-		}
-	}
 	return argc < 2;
+}
+
+/* Return: the first argument that is the name of no test, or NULL. */
+static const char *unknown(const struct ph_test *tests, int count, int argc,
+			   char **argv)
+{
+	int i, arg;
+
+	for (arg = 1; arg < argc; arg++) {
+		for (i = 0; i < count; i++)
+			if (matches(tests[i].name, argv[arg]))
+				break;
+		if (i == count)
+			return argv[arg];
+	}
+	return NULL;
 }
 
 /*
@@ -1574,6 +1592,7 @@ int ph_main(int argc, char **argv, const struct ph_test *tests, int count)
 {
 	struct sigaction action = { .sa_handler = interrupt };
 	unsigned long before[2], after[2];
+	const char *wrong;
 	int i, chosen = 0;
 
 	ph_page = sysconf(_SC_PAGESIZE);
@@ -1584,12 +1603,14 @@ int ph_main(int argc, char **argv, const struct ph_test *tests, int count)
 			printf("%s\n", tests[i].name);
 		return 0;
 	}
-	for (i = 0; i < count; i++)
-		chosen += selected(tests[i].name, argc, argv);
-	if (!chosen) {
-		fprintf(stderr, "usage: %s [-l] [TEST|PREFIX*]...\n", argv[0]);
+	wrong = unknown(tests, count, argc, argv);
+	if (wrong) {
+		fprintf(stderr, "no test: %s\nusage: %s [-l] [TEST|PREFIX*]...\n",
+			wrong, argv[0]);
 		return KSFT_FAIL;
 	}
+	for (i = 0; i < count; i++)
+		chosen += selected(tests[i].name, argc, argv);
 
 	ksft_print_header();
 	prepare();
