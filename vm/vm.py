@@ -373,7 +373,7 @@ class Guest:
         self.boot_seconds = time.time() - self.started
 
     def restart(self, command, may_panic=False, look=None):
-        """Give an order that ends this kernel and starts another one, and wait for that.
+        """Give an order that ends this kernel and starts another one, and wait for that. If it is a function, that does it.
 
         `look` is called when the first one has done all that it will, and the machine is not yet reset.
         Returns what was on the console, which is left to the caller to judge.
@@ -381,7 +381,10 @@ class Guest:
         self.may_panic = may_panic
         if look:
             self.qmp("set-action", reboot="shutdown")
-        self._send(command)
+        if callable(command):
+            command()
+        else:
+            self._send(command)
         if look:
             self._wait_status("shutdown")
             look()

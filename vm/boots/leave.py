@@ -127,7 +127,9 @@ LOADED = 40                     # MB, beyond the end of what the firmware's load
 
 def restart(boot, guest):
     digest = write_file(guest)
-    for what, command in RESTARTS.items():
+    guest.sh("echo reipl >/sys/firmware/shutdown_actions/on_restart")
+    # all of them start the same kernel, but what is set in sysfs is gone then
+    for what, command in {"restart interrupt": lambda: guest.qmp("inject-nmi"), **RESTARTS}.items():
         discard_all(boot, guest, what)
         text = guest.restart(command, may_panic=what == "panic", look=nothing_volatile(boot, guest, what))
         judge(boot, guest, text, what, LAST_WORDS)
@@ -297,7 +299,7 @@ BOOTS = {
     "kexec": (kexec, options(cpus=2, memory=256, append=ON)),
     "kexec-unused": (kexec_unused, options(cpus=2, memory=256, **STRICT)),
     "kdump": (kdump, options(cpus=2, memory=MEMORY, append=f"{ON} crashkernel={CRASH}M", **STRICT)),
-    # reipl does the same, and more
+    # reipl does most of this, and more
     "restart": (restart, options(cpus=2, memory=320, append=ON, default=False)),
     "hotplug": (hotplug, options(cpus=4, memory=1024, append=ON + " kernelcore=500M")),
 }
