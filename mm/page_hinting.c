@@ -308,26 +308,6 @@ static __always_inline void page_hint_waited(unsigned long pfn,
 		trace_page_hint_waited(pfn, local_clock() - waiting->start);
 }
 
-static notrace int page_hint_try_free(unsigned long pfn, unsigned long nr)
-{
-	const struct page_hint_ops *host = page_hint_host;
-
-	return host->set_free ? host->set_free(pfn, nr) :
-				host->set_stable(pfn, nr);
-}
-NOKPROBE_SYMBOL(page_hint_try_free);
-
-/* The host may have to read a folio to tell what is left of it. */
-static notrace int page_hint_try_stable(struct folio *folio, unsigned long nr)
-{
-	unsigned long pfn = folio_pfn(folio);
-
-	if (likely(!folio_contain_hwpoisoned_page(folio)))
-		return page_hint_host->set_stable(pfn, nr);
-	return page_hint_try_free(pfn, nr) ?: 1;
-}
-NOKPROBE_SYMBOL(page_hint_try_stable);
-
 /*
  * Not to be traced or probed: a BPF program with the build ID of a user stack
  * looks up the page cache, and would meet the lock held on this very CPU. For
@@ -370,7 +350,7 @@ again:
 		 * barrier in folio_test_uptodate(): the content is not
 		 * accessed before that.
 		 */
-		answer = page_hint_try_stable(folio, nr);
+		answer = page_hint_host->set_stable(folio_pfn(folio), nr);
 		if (unlikely(answer == -EBUSY)) {
 			raw_spin_unlock_irqrestore(lock, flags);
 			if (!may_wait || (tries != PAGE_HINT_NO_LIMIT &&
@@ -400,6 +380,15 @@ again:
 	return result;
 }
 NOKPROBE_SYMBOL(page_hint_set_stable);
+
+static notrace int page_hint_try_free(unsigned long pfn, unsigned long nr)
+{
+	const struct page_hint_ops *host = page_hint_host;
+
+	return host->set_free ? host->set_free(pfn, nr) :
+				host->set_stable(pfn, nr);
+}
+NOKPROBE_SYMBOL(page_hint_try_free);
 
 /*
  * What becomes of the frames does not matter, but a host that is still taking
@@ -821,6 +810,9 @@ bool page_hint_evict(struct folio *folio, enum vm_event_item event)
 	    PAGE_HINT_WAS_LOST)
 		trace_page_hint_lost(folio);
 	if (!__page_hint_lost(folio))
+		return false;
+	/* Reclaim leaves it alone, too: of a large one, all pages would be used again. */
+	if (folio_contain_hwpoisoned_page(folio))
 		return false;
 	if (folio_test_swapcache(folio))
 		return page_hint_evict_swap(folio);

@@ -234,7 +234,9 @@ static inline bool page_hint_drop(struct folio *folio)
 static inline void *page_hint_shadow(struct address_space *mapping,
 				     struct folio *folio)
 {
-	if (page_hint_lost(folio) && !mapping_exiting(mapping))
+	/* What has failed is charged to nobody any more. */
+	if (page_hint_lost(folio) && !mapping_exiting(mapping) &&
+	    !folio_contain_hwpoisoned_page(folio))
 		return workingset_discard(folio);
 	return NULL;
 }

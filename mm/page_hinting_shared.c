@@ -191,13 +191,26 @@ static __always_inline bool probe_frame(atomic_long_t *word)
 }
 
 /* The host may have smaller pages than we have, so each frame. */
-static notrace bool probe_folio(unsigned long pfn, unsigned long nr)
+static __always_inline bool probe_page(struct page *page)
 {
-	void *addr = page_address(pfn_to_page(pfn));
-	void *end = addr + (nr << PAGE_SHIFT);
+	void *addr = page_address(page), *end = addr + PAGE_SIZE;
 
+	/* To read it may be fatal. It is as good as gone. */
+	if (unlikely(PageHWPoison(page)))
+		return false;
 	for (; addr < end; addr += BIT(PAGE_HINT_FRAME_SHIFT)) {
 		if (!probe_frame(addr))
+			return false;
+	}
+	return true;
+}
+
+static notrace bool probe_folio(unsigned long pfn, unsigned long nr)
+{
+	struct page *page = pfn_to_page(pfn), *end = page + nr;
+
+	for (; page < end; page++) {
+		if (!probe_page(page))
 			return false;
 	}
 	return true;

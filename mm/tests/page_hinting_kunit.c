@@ -344,49 +344,84 @@ static void page_hint_lazy_lost(struct kunit *test)
 	}
 }
 
-/* Whatever is in memory that has failed, nobody reads it to find that out. */
+/* Nobody reads memory that has failed to find out what is left there. */
 static void page_hint_poisoned(struct kunit *test)
 {
 	unsigned int order = test_order(test);
 	struct folio *folio;
+	struct page *page;
 	u8 *state;
 
 	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
 		kunit_skip(test, "needs CONFIG_MEMORY_FAILURE");
 	state = test_prepare(test, order, &folio);
 	test_set(state, test_byte(folio, PAGE_HINT_STATE_LAZY));
-	if (order)
-		folio_set_has_hwpoisoned(folio);
-	else
-		SetPageHWPoison(&folio->page);
+	page = folio_page(folio, folio_nr_pages(folio) - 1);
+	SetPageHWPoison(page);
 	folio_get(folio);
 	KUNIT_EXPECT_TRUE(test, folio_make_stable(folio));
+	KUNIT_EXPECT_EQ(test, *state, 0);
 	KUNIT_EXPECT_EQ(test, page_hint_state(folio), __PG_LOST);
 	KUNIT_EXPECT_FALSE(test, folio_test_uptodate(folio));
-	if (order)
-		folio_clear_has_hwpoisoned(folio);
-	else
-		ClearPageHWPoison(&folio->page);
+	ClearPageHWPoison(page);
 	folio_put(folio);
 	KUNIT_EXPECT_EQ(test, test_again(test, order, state), 1);
 }
 
-/* A frame that is kept because it has failed is not volatile any more. */
-static void page_hint_memory_failure(struct kunit *test)
+/* What is lost and has failed goes nowhere but to memory_failure(). */
+static void page_hint_poisoned_remains(struct kunit *test)
 {
+	unsigned int order = test_order(test);
 	struct test_host *host = test->priv;
 	struct folio *folio;
-	unsigned long pfn;
 	u8 *state;
 
 	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
 		kunit_skip(test, "needs CONFIG_MEMORY_FAILURE");
-	state = test_prepare(test, 0, &folio);
-	pfn = folio_pfn(folio);
-	KUNIT_EXPECT_EQ(test, memory_failure(pfn, MF_SW_SIMULATED), 0);
-	KUNIT_EXPECT_EQ(test, *state, 0);
+	state = test_prepare(test, order, &folio);
+	test_discard(folio, state);
+	if (order)
+		folio_set_has_hwpoisoned(folio);
+	else
+		SetPageHWPoison(&folio->page);
+	KUNIT_ASSERT_EQ(test, page_hint_pass(), 0);
+	KUNIT_EXPECT_EQ(test, host->inode->i_mapping->nrpages, 1UL << order);
+	if (order)
+		folio_clear_has_hwpoisoned(folio);
+	else
+		ClearPageHWPoison(&folio->page);
+	KUNIT_ASSERT_EQ(test, page_hint_pass(), 0);
 	KUNIT_EXPECT_EQ(test, host->inode->i_mapping->nrpages, 0);
-	KUNIT_EXPECT_EQ(test, unpoison_memory(pfn), 0);
+}
+
+/*
+ * A frame that is kept because it has failed is not volatile any more, be it that
+ * the host has taken it before or not.
+ */
+static void page_hint_memory_failure(struct kunit *test)
+{
+	static const u8 states[] = {
+		PAGE_HINT_STATE_VOLATILE, PAGE_HINT_STATE_LAZY,
+		PAGE_HINT_STATE_DISCARDED,
+	};
+	struct test_host *host = test->priv;
+	struct folio *folio;
+	unsigned long pfn;
+	unsigned int i;
+	u8 *state;
+
+	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
+		kunit_skip(test, "needs CONFIG_MEMORY_FAILURE");
+	test_begin(test, PAGE_HINT_FRAME_SHIFT);
+	for (i = 0; i < ARRAY_SIZE(states); i++) {
+		state = test_prepare(test, 0, &folio);
+		pfn = folio_pfn(folio);
+		test_set(state, test_byte(folio, states[i]));
+		KUNIT_EXPECT_EQ(test, memory_failure(pfn, MF_SW_SIMULATED), 0);
+		KUNIT_EXPECT_EQ(test, *state, 0);
+		KUNIT_EXPECT_EQ(test, host->inode->i_mapping->nrpages, 0);
+		KUNIT_EXPECT_EQ(test, unpoison_memory(pfn), 0);
+	}
 }
 
 /*
@@ -827,6 +862,7 @@ static struct kunit_case page_hint_test_cases[] = {
 	KUNIT_CASE_PARAM(page_hint_lazy_kept, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_lazy_lost, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_poisoned, test_order_gen_params),
+	KUNIT_CASE_PARAM(page_hint_poisoned_remains, test_order_gen_params),
 	KUNIT_CASE(page_hint_memory_failure),
 	KUNIT_CASE_PARAM(page_hint_busy, test_order_gen_params),
 	KUNIT_CASE_PARAM(page_hint_busy_irqs_off, test_order_gen_params),
