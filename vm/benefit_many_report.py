@@ -71,6 +71,7 @@ class Report:
                    ("swapped out", "swapped_out", MB, 0), ("swapped in", "swapped_in", MB, 0), ("host faults", "major_faults", 1, 0),
                    ("guests read", "read", MB, 0), ("in reads", "reads", 1, 0),
                    ("clean cache in swap", "clean_cache_swapped", MB, 1), ("idle in swap", "idle_cache_swapped", MB, 1),
+                   ("made volatile", "hint_volatile", MB, 0), ("taken back", "hint_stable", MB, 0), ("was lost", "hint_lost", MB, 0),
                    ("resident", "resident", MB, 0), ("processor s", "cpu_seconds", 1, 0),
                    ("first: out", "step_swapped_out", MB, 0), ("killed", "killed", 1, 0)]
         self.say(f"Guests have {times:g} times the memory that the host has for them, and its disk does {iops} reads a second")
@@ -112,7 +113,8 @@ class Report:
         for host in self.hosts:
             self.table(*host)
         self.say("  (clean cache in swap: what guests have as cache, and could read again, as far as it was there when guests took turns: the")
-        self.say("  most of all times; idle: what of that they tell the host; resident: of guests' memory, when all was done, in use or not;")
+        self.say("  most of all times; idle: what of that they tell the host; made volatile: in all, of which some was used again before the host")
+        self.say("  took it, and some was lost by then; resident: of guests' memory, when all was done, in use or not;")
         self.say("  first: out is what is swapped out when the group gets its limit, before requests come again; killed: how often the kernel")
         self.say("  killed a guest instead of swapping; such a run does not count, and another one was made)")
         self.say()
