@@ -372,10 +372,11 @@ class Guest:
             pass
         self.boot_seconds = time.time() - self.started
 
-    def restart(self, command, may_panic=False, look=None):
+    def restart(self, command, may_panic=False, look=None, watch=None):
         """Give an order that ends this kernel and starts another one, and wait for that. If it is a function, that does it.
 
-        `look` is called when the first one has done all that it will, and the machine is not yet reset.
+        `look` is called when the first one has done all that it will, and the machine is not yet reset; `watch` again and again
+        until it has seen enough, or nothing for a minute.
         Returns what was on the console, which is left to the caller to judge.
         """
         self.may_panic = may_panic
@@ -385,6 +386,9 @@ class Guest:
             command()
         else:
             self._send(command)
+        end = time.time() + 60
+        while watch and not watch() and time.time() < end:
+            time.sleep(0.1)
         if look:
             self._wait_status("shutdown")
             look()

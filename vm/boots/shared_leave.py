@@ -9,8 +9,8 @@ import time
 from itertools import dropwhile
 
 from boot import adverse, has_part
-from leave import HINTING, PAGES, freeze, judge, same, write_file
-from machines import ACCEL, X86
+from leave import CRASHED, HINTING, PAGES, freeze, judge, same, write_file
+from machines import ACCEL, PAGE, X86
 from vm import VmError, command_line, flatten
 
 # It takes half of what it is about to lose, in the moment before, and is not done at once with all of that.
@@ -18,6 +18,8 @@ TAKES = "sweep" if ACCEL == "kvm" else "window"
 BALLOON = "/sys/bus/virtio/drivers/virtio_balloon"
 BLOCKS = "/sys/devices/system/memory"
 DIMM = 256                      # MB
+CMA = 64                        # MB of page cache for the crash kernel
+DEBUG_CMA = "/sys/kernel/debug/cma/crashkernel"
 # What may be said on the way to another kernel, and by it; the timer of the kernel before may still tick
 STARTED = (*X86.expected, r"reboot: Restarting system", r"kexec_core: Starting new kernel", r"Spurious LAPIC timer interrupt")
 ENDS = ("stable", "lost", "evicted", "freed")           # of what was volatile, as /proc/vmstat has it
@@ -178,6 +180,34 @@ def held(boot, guest):
     back(boot, guest, "who waited has got it", digest)
 
 
+def crash(boot, guest):
+    """A crash kernel gets memory that was page cache (crashkernel=...,cma). Nothing resets the device before it is used."""
+    digest = write_file(guest)
+    guest.sh(f"dd if=/dev/zero of=/mnt/test/more bs=1M count={CMA} 2>/dev/null; sync")
+    first, count = (int(guest.out(f"cat {DEBUG_CMA}/{file}")) for file in ("base_pfn", "count"))
+
+    def volatile():
+        """In the memory that the crash kernel gets, and in all"""
+        return sum(run["count"] for run in guest.blocks(first * PAGE, count) if run["usage"] == "volatile"), host_has(guest)[1]
+    guest.sh(f"kexec crash /mnt/boot/bzImage /mnt/boot/initrd '{X86.parameters} nr_cpus=1 {command_line('page_hinting=off')}'")
+    guest.passes(3)
+    guest.discard(count=PAGES // 2)
+    there, of_all = volatile()
+    boot.check(there >= count // 4 and of_all - there >= 1000,
+               f"{there} of {of_all} volatile pages are in the {count} that a crash kernel gets (at least a quarter of those, and 1000 others)")
+    seen = []
+
+    def watch():
+        seen.append(volatile())
+        return not seen[-1][0]
+    judge(boot, guest, guest.restart("echo c >/proc/sysrq-trigger", may_panic=True, watch=watch), "a crash", (*STARTED, *CRASHED))
+    boot.check(seen[-1][0] == 0 and seen[-1][1] >= (of_all - there) // 2, f"none of them when it is loaded, and {seen[-1][1]} others still are", seen[-20:])
+    status, text = guest.sh("[ -s /proc/vmcore ] && grep -o page_hinting=off /proc/cmdline", check=False)
+    boot.check(status == 0, "the crash kernel is there, with a dump", text)
+    guest.restart("reboot -f")
+    same(boot, guest, digest, "a crash")
+
+
 def plug(guest):
     """Have a DIMM, all of it for what can be moved. Where it is, and its memory blocks."""
     guest.qmp("object-add", **{"qom-type": "memory-backend-ram", "id": "mem", "size": DIMM << 20})
@@ -237,5 +267,6 @@ BOOTS = {
     "shared-leave": (leave, machine(append=ON, disks=DISKS, sleeps=True)),
     "shared-leave-lazy": (leave, machine(append=ON, disks=DISKS, sleeps=True, options=["page-state-lazy=on"])),
     "shared-held": (held, machine(kernel="test", append=ON, disks=DISKS, sleeps=True)),
+    "shared-crash": (crash, machine(memory=512, append=f"page_hinting=on crashkernel=160M crashkernel={CMA}M,cma", disks=DISKS)),
     "shared-hotplug": (hotplug, machine(append="page_hinting=on", dimms=DIMM, allow=[r"min_free_kbytes is not updated"])),
 } if has_part(6) else {}
