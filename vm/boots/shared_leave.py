@@ -9,7 +9,7 @@ import time
 from itertools import dropwhile
 
 from boot import adverse, has_part
-from leave import CRASHED, HINTING, PAGES, freeze, judge, same, write_file
+from leave import HINTING, PAGES, freeze, judge, same, write_file
 from machines import ACCEL, PAGE, X86
 from vm import VmError, command_line, flatten
 
@@ -200,10 +200,12 @@ def crash(boot, guest):
     def watch():
         seen.append(volatile())
         return not seen[-1][0]
-    judge(boot, guest, guest.restart("echo c >/proc/sysrq-trigger", may_panic=True, watch=watch), "a crash", (*STARTED, *CRASHED))
+    text = guest.restart("echo c >/proc/sysrq-trigger", may_panic=True, watch=watch)
+    judge(boot, guest, text[text.rindex("Linux version"):], "the way of the crash kernel", STARTED)
     boot.check(seen[-1][0] == 0 and seen[-1][1] >= (of_all - there) // 2, f"none of them when it is loaded, and {seen[-1][1]} others still are", seen[-20:])
     status, text = guest.sh("[ -s /proc/vmcore ] && grep -o page_hinting=off /proc/cmdline", check=False)
     boot.check(status == 0, "the crash kernel is there, with a dump", text)
+    guest.qmp("set-action", reboot="reset")
     guest.restart("reboot -f")
     same(boot, guest, digest, "a crash")
 
