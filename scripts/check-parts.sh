@@ -6,7 +6,7 @@
 
 # The boots of vm/test for what each part brings.
 boots=([1]="free" [2]="policy io 4cpus" [3]="account contexts oops" [4]="fs-xfs formats io fs-images" [5]="swap-4cpus swap-1cpu"
-	[6]="shared shared-simulated shared-kunit shared-leave shared-hotplug")
+	[6]="shared shared-simulated shared-kunit shared-leave shared-crash shared-hotplug")
 
 if [[ ${1-} == --out ]]; then
 	out=$2
