@@ -19,8 +19,9 @@ import comparison                       # noqa: E402
 MB = 1 << 20
 COLOURS = {"nothing": "#8c2d2d", "reporting-2m": "#b8a878", "reporting": "#8f7b52", "balloon": "#6a8caf", "told": "#4a9aa8", "damon": "#9a6fb0",
            "reclaim": "#c48bb8",
-           "volatile": "#1b6ca8", "volatile-2m": "#0c3b66", "fast": "#5fa3d9", "pressure": "#7fb8a0", "lazy": "#2d8c5a"}
+           "volatile": "#1b6ca8", "volatile-2m": "#0c3b66", "fast": "#5fa3d9", "pressure": "#7fb8a0", "lazy": "#2d8c5a", "pair": "", "pair-2m": ""}
 OURS = ("volatile", "volatile-2m", "fast", "pressure", "lazy")
+PAIRS = ("pair", "pair-2m")             # with and without hints at the same time; not in the picture
 
 
 def rows(path):
@@ -102,6 +103,12 @@ class Report:
                 self.ratio(way, 3, other, "requests", wanted, f"{wanted} times the work of '{other}'")
             self.ratio(way, 1, "nothing", "requests", 0.98, "not worse off than with 'nothing'")
             self.ratio(way, 1, "nothing", "least_requests", 0.98, "neither is the guest that gets the least done")
+        for way in PAIRS:
+            for values in (self.data[way, *host] for host in self.hosts if self.has(way, *host)):
+                ratios = [a / b for a, b in zip(values["requests_hinted"], values["requests_beside"])]
+                mid = statistics.median(ratios)
+                self.goal(mid >= 0.98, f"{way}: guests with hints get as much done as those beside them; {mid:.3f} "
+                          f"({min(ratios):.3f} to {max(ratios):.3f} in {len(ratios)} runs)")
         self.say()
 
     def tables(self):
@@ -140,7 +147,7 @@ class Report:
         plt.rcParams["svg.hashsalt"] = "page-hinting"           # the same data give the same file
         more = len(self.disks) > 1
         fig, axes = plt.subplots(1, 2 + more, figsize=(11 + 4.5 * more, 4.3))
-        for way in self.ways:
+        for way in (w for w in self.ways if w not in PAIRS):
             times = [t for t in self.times if self.has(way, t)]
             axes[0].plot(times, [100 * self.work(way, t) for t in times], **self.look(way))
             axes[1].plot(times, [(self.mid(way, t, "swapped_out") + self.mid(way, t, "swapped_in")
