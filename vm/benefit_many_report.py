@@ -19,7 +19,7 @@ import comparison                       # noqa: E402
 MB = 1 << 20
 COLOURS = {"nothing": "#8c2d2d", "reporting-2m": "#b8a878", "reporting": "#8f7b52", "balloon": "#6a8caf", "told": "#4a9aa8", "damon": "#9a6fb0",
            "reclaim": "#c48bb8",
-           "volatile": "#1b6ca8", "volatile-2m": "#0c3b66", "fast": "#5fa3d9", "pressure": "#7fb8a0", "lazy": "#2d8c5a", "pair": "", "pair-2m": ""}
+           "volatile": "#1b6ca8", "volatile-2m": "#0c3b66", "fast": "#5fa3d9", "pressure": "#7fb8a0", "lazy": "#2d8c5a"}
 OURS = ("volatile", "volatile-2m", "fast", "pressure", "lazy")
 PAIRS = ("pair", "pair-2m")             # with and without hints at the same time; not in the picture
 
@@ -43,7 +43,7 @@ def load(path):
 class Report:
     def __init__(self, data, about):
         self.data, self.about, self.lines = data, about, []
-        self.ways = sorted({way for way, *_ in data}, key=list(COLOURS).index)
+        self.ways = sorted({way for way, *_ in data}, key=[*COLOURS, *PAIRS].index)
         self.hosts = sorted({key[1:] for key in data})
         # The disk that most was measured with, and how much memory is short where it was measured with more than one
         self.iops = statistics.mode(iops for _, iops in self.hosts)
