@@ -181,13 +181,13 @@ def freeze(boot, guest, spare):
 
 def frozen(boot, guest):
     """Nobody can get hold of one of the pages. Memory hotplug does not wait for that, and the reboot notifier gives
-    up: the page is made stable all the same. So it is when a halt, a power-off or a panic is a restart, and when
-    the panic is for a folio of an absurd size."""
+    up: the page is made stable all the same. So it is when a halt, a power-off or a panic is a restart, when
+    the panic is for a folio of an absurd size, and when another kernel is started, which does not know of page states."""
     few = PAGES // 10
     digest = write_file(guest, few)
     ways = {"restart": "reboot -f", "halt": "echo reipl >/sys/firmware/shutdown_actions/on_halt; halt -f",
             "power-off": "echo reipl >/sys/firmware/shutdown_actions/on_poff; poweroff -f",
-            "panic": f"echo $({VOLATILE} | head -n 1) >{CORRUPT} && {{ {RESTARTS['panic']}; }}"}
+            "panic": f"echo $({VOLATILE} | head -n 1) >{CORRUPT} && {{ {RESTARTS['panic']}; }}", "kexec": "kexec exec"}
     # The block with the frozen page in it could not go. If there is but one that can, the page is not to be in that.
     blocks, size = movable_blocks(guest)
     pages = {block: range(number(block) * size // 4096, (number(block) + 1) * size // 4096) for block in blocks}
@@ -206,8 +206,14 @@ def frozen(boot, guest):
                      "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do [ -e /tmp/gone ] && exit; sleep 10; done", check=False)
             status = guest.out("cat /tmp/gone")
             boot.tap.point(status == "0", f"{boot.name}: memory goes offline while a page is frozen and mode is being written", [status])
-        text = guest.restart(command, may_panic=way == "panic", look=nothing_volatile(boot, guest, what))
-        judge(boot, guest, text, what, LAST_WORDS + [r"min_free_kbytes is not updated"])
+        look = nothing_volatile(boot, guest, what)
+        if way == "kexec":
+            guest.sh(LOAD.format("load", "cmma=off"))
+            text = guest.restart(command)       # no reset to stop at, but states are kept
+            look()
+        else:
+            text = guest.restart(command, may_panic=way == "panic", look=look)
+        judge(boot, guest, text, what, LAST_WORDS + [r"min_free_kbytes is not updated", r"kexec_core: Starting new kernel"])
         same(boot, guest, digest, what)
 
 

@@ -160,6 +160,16 @@ class PressedBoot(Boot):
         self.options["cgroups"] = self.group.paths
 
 
+class SwappedBoot(PressedBoot):
+    """QEMU watches whatever there is, and how much of it is in swap."""
+
+    def join(self):
+        super().join()
+        if not (self.group.tells() or os.path.exists("/proc/pressure/memory")):
+            raise VmError("the kernel does not say who waits for memory")
+        self.options["options"].append("page-state-pressure=on")
+
+
 class ToldBoot(PressedBoot):
     """QEMU watches its control group."""
 
@@ -321,6 +331,28 @@ def oldest(boot, guest):
     boot.check([last, again] == [idle, used], "both files are what they were")
 
 
+def unswapped(boot, guest):
+    """QEMU sees that it is being swapped, takes what is volatile, and leaves nothing of that in swap, while no vCPU runs."""
+    sums = fill(guest)
+    guest.passes(3)
+    guest.qmp("stop")
+    before = guest.qmp("query-balloon-page-state")
+    boot.group.reclaim(TAKE_MB << 20)
+    info = told(guest, STEP_MB << 20)
+    end = time.time() + 30          # until it has looked at all of them
+    while (frames := where(guest, frames_in(guest, ("volatile",))))["swapped"] and time.time() < end:
+        time.sleep(0.1)
+    info = told(guest, info["taken"])
+    boot.check(before["volatile"] > TAKE_MB << 20 and not before["taken"] and info["pressure-events"] and STEP_MB << 20 <= info["taken"],
+               f"of {before['volatile'] >> 20} MB that were volatile, QEMU takes {info['taken'] >> 10} KB while it is swapped", info)
+    boot.check(not frames["swapped"] and info["taken-swapped"],
+               f"{info['taken-swapped'] >> 10} KB of that were in swap, as {frames['swapped'] * PAGE >> 10} KB of what is still volatile are", info)
+    boot.tap.note(f"{boot.name}: {swapped(guest) >> 10} KB of QEMU are in swap, and it was told {info['pressure-events']} times")
+    boot.group.set_limit(1 << 40)
+    guest.qmp("cont")
+    boot.check(guest.out(SUMS) == sums, "file and memory are what they were")
+
+
 def swapping(boot, guest):
     """The same guest without hints, for comparison."""
     sums = fill(guest)
@@ -341,5 +373,6 @@ BOOTS = {
     "pressure": (pressure, machine(options=["page-state-lazy=on"])),
     "shared-pressure": (own, machine(machine=ToldBoot)),
     "shared-pressure-oldest": (oldest, machine(machine=WatchedBoot)),
+    "pressure-swapped": (unswapped, machine(machine=SwappedBoot)),
     "pressure-unhinted": (swapping, machine(append="page_hinting=off", hinting=False)),
 } if has_part(6) else {}
