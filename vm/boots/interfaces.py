@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """io_uring, aio, core dumps and other ways to cached files, on file systems of every format."""
 
+import re
+
 from boot import HOSTS, Program, has_part, host
 
 # A small file system that the tests copy to a file, and mount
@@ -15,6 +17,10 @@ BLOCKS = {"page_hinting_io": "nowait_preadv2 seek_* copy_range tiny_files",
           "page_hinting_test": "write_part_of_block truncation hole_punch"}
 MORE = {"page_hinting_io": "", "page_hinting_test": BLOCKS["page_hinting_test"] + " mmap_shared_write direct_io",
         "page_hinting_fs": "random_reads_* order_cap large_again truncate_in_large", "page_hinting_stress": "random_operations"}
+
+
+SLOW = 10                       # reads a second: none of them is sooner than 100 ms
+WAITS = 4                       # one for each round of a test: then it waits, and readahead brings the rest
 
 
 def run(boot, guest, programs):
@@ -43,6 +49,28 @@ def formats(boot, guest):
     run(boot, guest, lambda fs: MORE if boot.full else BLOCKS)
 
 
+class NoWait(Program):
+    """Counts reads that would have had to wait, and were not done."""
+
+    waits = 0
+
+    def line(self, text):
+        m = re.match(r"# would have waited: (\d+)$", text)
+        self.waits += int(m[1]) if m else 0
+        super().line(text)
+
+
+def slow(boot, guest):
+    """A disk that takes its time: a read that must not wait then has nothing for now, for each page that is gone."""
+    guest.qmp("block_set_io_throttle", device="test", bps=0, bps_rd=0, bps_wr=0, iops=0, iops_rd=SLOW, iops_wr=0)
+    for mode in "instant", "pager":
+        for test in "nowait_preadv2", "nowait_aio", "nowait_uring":
+            program = NoWait(boot.tap, f"{boot.name} {mode}")
+            with host(guest, mode):
+                program.run(guest, "page_hinting_io", args=test)
+            boot.tap.point(program.waits >= WAITS, f"{boot.name} {mode}: {test}: {program.waits} reads would have waited (at least {WAITS})")
+
+
 def machine(disks, kernel, **options):
     return {"kernel": kernel, "cpus": 2, "memory": 192, "append": "page_hinting=force", "disks": disks,
             "allow": [r"erofs.*\(device vd.\): .*cannot find valid erofs superblock",
@@ -52,6 +80,7 @@ def machine(disks, kernel, **options):
 BOOTS = {
     "io": (kinds, machine(KINDS, "run")),
     "io-checks": (kinds, machine(KINDS, "test", default=False)),
+    "io-slow": (slow, machine((("test", 256, "ext4"),), "run")),
     "formats": (formats, machine(FORMATS, "run")),
     "formats-checks": (formats, machine(FORMATS, "test", default=False)),
 }
