@@ -61,7 +61,7 @@ class NoWait(Program):
 
 
 def slow(boot, guest):
-    """A disk that takes its time: a read that must not wait then has nothing for now, for each page that is gone."""
+    """A disk that takes its time: a read that must not wait then has nothing for now, where a page is gone and nobody else has read it."""
     guest.qmp("block_set_io_throttle", device="test", bps=0, bps_rd=0, bps_wr=0, iops=0, iops_rd=SLOW, iops_wr=0)
     for mode in "instant", "pager":
         for test in "nowait_preadv2", "nowait_aio", "nowait_uring":

@@ -160,26 +160,26 @@ class PressedBoot(Boot):
         self.options["cgroups"] = self.group.paths
 
 
-class SwappedBoot(PressedBoot):
-    """QEMU watches whatever there is, and how much of it is in swap."""
-
-    def join(self):
-        super().join()
-        if not (self.group.tells() or os.path.exists("/proc/pressure/memory")):
-            raise VmError("the kernel does not say who waits for memory")
-        self.options["options"].append("page-state-pressure=on")
-
-
 class ToldBoot(PressedBoot):
     """QEMU watches its control group."""
 
     watched = "on"
 
+    def is_told(self):
+        return self.group.tells()
+
     def join(self):
         super().join()
-        if not self.group.tells():
-            raise VmError("the control group does not say who waits for memory")
+        if not self.is_told():
+            raise VmError("nobody says who waits for memory")
         self.options["options"].append("page-state-pressure=" + self.watched)
+
+
+class SwappedBoot(ToldBoot):
+    """QEMU watches whatever there is, and how much of it is in swap."""
+
+    def is_told(self):
+        return super().is_told() or os.path.exists("/proc/pressure/memory")
 
 
 class WatchedBoot(ToldBoot):
