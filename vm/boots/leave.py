@@ -170,8 +170,10 @@ def movable_blocks(guest):
 
 
 def freeze(boot, guest, spare):
-    """Get hold of one of the volatile pages so that nobody else can, until this kernel ends; none in the range `spare`. Its number."""
-    guest.sh(f"rm -f /tmp/frozen; (exec 9>{FREEZE}; for pfn in $({VOLATILE}); do [ $pfn -ge {spare.start} ] && [ $pfn -lt {spare.stop} ] && continue; "
+    """Get hold of one of the volatile pages so that nobody else can, until this kernel ends; none in the range `spare`. Its number.
+
+    It is one at the end of memory: where the next kernel is copied to, frames are made stable anyway."""
+    guest.sh(f"rm -f /tmp/frozen; (exec 9>{FREEZE}; for pfn in $({VOLATILE} | sort -rn); do [ $pfn -ge {spare.start} ] && [ $pfn -lt {spare.stop} ] && continue; "
              "echo $pfn >&9 && echo $pfn >/tmp/frozen && break; done; "
              "exec sleep 10000) >/dev/null 2>&1 & for i in $(seq 120); do [ -e /tmp/frozen ] && exit; sleep 1; done", check=False)
     status, _ = guest.sh("[ -e /tmp/frozen ] && pidof sleep", check=False)
