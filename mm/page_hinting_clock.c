@@ -730,9 +730,11 @@ static DECLARE_WORK(page_hint_reboot_do, page_hint_reboot_work);
 
 /*
  * What comes next, a new kernel or the loader of one, has no idea of volatile
- * frames. This must not hang, whatever the owner of the mutex, or memory hotplug,
- * is waiting for. What could not be done in time is left to page_hint_leave(), or,
- * if page states are shared with a device, to its reset: it forgets them then.
+ * frames. page_hint_leave() will see to that, but with interrupts off, and it
+ * takes a while if much is volatile. So do it now, if it can be done: this must
+ * not hang, whatever the owner of the mutex, or memory hotplug, is waiting for.
+ * What could not be done in time is left to page_hint_leave(), or, if page
+ * states are shared with a device, to its reset: it forgets them then.
  */
 static int page_hint_reboot(struct notifier_block *nb, unsigned long action,
 			    void *data)

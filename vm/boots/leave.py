@@ -184,12 +184,14 @@ def freeze(boot, guest, spare):
 def frozen(boot, guest):
     """Nobody can get hold of one of the pages. Memory hotplug does not wait for that, and the reboot notifier gives
     up: the page is made stable all the same. So it is when a halt, a power-off or a panic is a restart, when
-    the panic is for a folio of an absurd size, and when another kernel is started, which does not know of page states."""
+    the panic is for a folio of an absurd size, when the operator asks for an end, and when another kernel is
+    started, which does not know of page states."""
     few = PAGES // 10
     digest = write_file(guest, few)
     ways = {"restart": "reboot -f", "halt": "echo reipl >/sys/firmware/shutdown_actions/on_halt; halt -f",
             "power-off": "echo reipl >/sys/firmware/shutdown_actions/on_poff; poweroff -f",
-            "panic": f"echo $({VOLATILE} | head -n 1) >{CORRUPT} && {{ {RESTARTS['panic']}; }}", "kexec": "kexec exec"}
+            "panic": f"echo $({VOLATILE} | head -n 1) >{CORRUPT} && {{ {RESTARTS['panic']}; }}",
+            "signal to shut down": lambda: guest.qmp("system_powerdown"), "kexec": "kexec exec"}
     # The block with the frozen page in it could not go. If there is but one that can, the page is not to be in that.
     blocks, size = movable_blocks(guest)
     pages = {block: range(number(block) * size // 4096, (number(block) + 1) * size // 4096) for block in blocks}
